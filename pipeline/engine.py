@@ -1,0 +1,71 @@
+"""What an engine is to a call: loaded once per process, admitting calls, and making one pipeline stage for each call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from pipecat.processors.frame_processor import FrameProcessor
+
+from agent.record import Level
+
+EngineState = Literal["unloaded", "loading", "ready", "failed"]
+
+
+class AtCapacity(RuntimeError):
+    """The engine takes no further call now; ``retry_after_s`` is when it is worth asking again."""
+
+    def __init__(self, message: str, retry_after_s: float = 10.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """What ``/status`` says of an engine."""
+
+    name: str
+    stage: Literal["stt", "llm", "tts"]
+    state: EngineState
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class CallState:
+    """What a stage may need to know of its call while it runs; the session owns it and changes it."""
+
+    session_id: str
+    level: Level
+    lesson: str
+    expected: list[str] = field(default_factory=list)
+    """Replies that the learner is expected to give to the tutor's last line; empty where anything may be said."""
+    on_reply: Callable[[Any], None] | None = None
+    """Called with the ``agent.tutor.TutorReply`` as soon as a scripted tutor has chosen it."""
+
+
+class Engine(Protocol):
+    """One engine of one stage, for the whole process."""
+
+    name: str
+    stage: Literal["stt", "llm", "tts"]
+
+    async def load(self) -> None:
+        """Load and warm up what calls share. Called once before the process is ready; must not block the loop > 20 ms."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything that ``load`` took. Safe to call twice."""
+        ...
+
+    def status(self) -> EngineStatus:
+        """The engine's state now."""
+        ...
+
+    def admit(self) -> None:
+        """Raise ``AtCapacity`` where one more call would not be served well."""
+        ...
+
+    def create(self, call: CallState) -> FrameProcessor:
+        """The stage for one call: a pipecat STT, LLM or TTS service. Cheap: what is heavy belongs to ``load``."""
+        ...

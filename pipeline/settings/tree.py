@@ -1,0 +1,178 @@
+"""The settings tree. Every field names its unit in its name or its description; ``docs/configuration.md`` is made from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from agent.record import Level
+
+
+class Section(BaseModel):
+    """A part of the tree; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class ServerSettings(Section):
+    """Where the web server listens and what it accepts."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs auth.token.")
+    port: int = Field(7860, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    https: bool = Field(False, description="Serve TLS; makes a self-signed certificate unless cert_file is set.")
+    cert_file: Path | None = Field(None, description="PEM certificate chain.")
+    key_file: Path | None = Field(None, description="PEM private key.")
+    allowed_hosts: list[str] = Field(
+        default_factory=list, description="Host names that requests may carry besides loopback names and this machine's."
+    )
+    allowed_origins: list[str] = Field(
+        default_factory=list, description="Origins (scheme://host[:port]) besides the page's own that may open a call."
+    )
+    max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest HTTP request body.")
+    session_rate_per_minute: int = Field(60, ge=1, description="New sessions per client address and minute.")
+
+
+class AuthSettings(Section):
+    """Who may use the server."""
+
+    token: SecretStr | None = Field(None, description="Shared secret; with it every route but /health needs it.")
+
+
+class LogSettings(Section):
+    """What is logged, to stderr."""
+
+    level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level written.")
+    format: Literal["text", "json"] = Field("text", description="One line of text, or one JSON object, per entry.")
+
+
+class LimitSettings(Section):
+    """How much one process takes on."""
+
+    max_calls: int = Field(8, ge=1, description="Calls at a time; the next one is refused with 429.")
+    max_call_s: float = Field(3600.0, gt=0, description="Longest call, in seconds.")
+    ws_max_message_bytes: int = Field(1_000_000, ge=10_000, description="Largest WebSocket message; a larger one closes 1009.")
+    ws_max_audio_speed: float = Field(
+        4.0, gt=1, description="Audio faster than this multiple of real time, for 10 s, is abuse."
+    )
+
+
+class SessionSettings(Section):
+    """How long a call outlives its connection."""
+
+    detach_after_s: float = Field(5.0, gt=0, description="Seconds without media or ping after which a client is detached.")
+    resume_for_s: float = Field(30.0, ge=0, description="Seconds a detached session waits for its client.")
+
+
+class VADSettings(Section):
+    """Voice activity detection (Silero, 32 ms windows at 16 kHz)."""
+
+    confidence: float = Field(0.7, gt=0, lt=1, description="Speech probability above which a window is voiced.")
+    start_s: float = Field(0.2, gt=0, description="Seconds of voice that start a turn.")
+    stop_s: float = Field(0.2, gt=0, description="Seconds of silence after which the turn's end is judged.")
+    min_volume: float = Field(
+        0.6, ge=0, le=1, description="Loudness gate, 0 to 1 (EBU R128 scaled); lower hears quiet speakers."
+    )
+
+
+class TurnSettings(Section):
+    """When a learner's turn is over."""
+
+    smart_turn: bool = Field(True, description="Ask the smart-turn model whether a pause is the end.")
+    incomplete_wait_s: float = Field(3.0, gt=0, description="Silence that ends a turn which smart-turn holds to be incomplete.")
+    stop_timeout_s: float = Field(5.0, gt=0, description="Longest wait for words after the voice stopped.")
+
+
+class IceServer(Section):
+    """One STUN or TURN server."""
+
+    urls: list[str]
+    username: str | None = None
+    credential: SecretStr | None = None
+
+
+class TurnServerSettings(Section):
+    """A coturn server with time-limited credentials (its ``use-auth-secret``)."""
+
+    urls: list[str] = Field(default_factory=list, description="turn: or turns: URLs; empty switches it off.")
+    secret: SecretStr | None = Field(None, description="coturn's static-auth-secret.")
+    ttl_s: int = Field(3600, ge=60, description="Seconds for which a credential is good.")
+
+
+class WebRTCSettings(Section):
+    """The WebRTC door."""
+
+    ice_servers: list[IceServer] = Field(default_factory=list, description="Given to the page and used here. None by default.")
+    turn: TurnServerSettings = Field(default_factory=TurnServerSettings)
+    gather_timeout_s: float = Field(1.0, gt=0, description="Longest wait for this side's candidates before the answer.")
+    jitter_prefetch_packets: int = Field(
+        1, ge=0, le=8, description="Packets held back on receipt (20 ms each); stock aiortc: 4."
+    )
+    opus_bitrate_bps: int = Field(96_000, ge=16_000, le=256_000, description="Bit rate of the tutor's voice.")
+    opus_complexity: int = Field(5, ge=0, le=10, description="Opus encoder effort; CPU against quality.")
+
+
+class PocketsphinxSettings(Section):
+    """The embedded recogniser."""
+
+    workers: int = Field(0, ge=0, description="Worker processes; 0: one less than the machine's cores, at most 4.")
+    partials: bool = Field(True, description="Show words while they are spoken.")
+    queue_deadline_s: float = Field(3.0, gt=0, description="Longest wait of an utterance for a free worker.")
+    utterance_timeout_s: float = Field(
+        15.0, gt=0, description="Longest decoding of one utterance before its worker is replaced."
+    )
+
+
+class STTSettings(Section):
+    """Speech to text."""
+
+    engine: str = Field("pocketsphinx", description="Which recogniser.")
+    pocketsphinx: PocketsphinxSettings = Field(default_factory=PocketsphinxSettings)
+
+
+class EspeakSettings(Section):
+    """The embedded voice."""
+
+    voice: str = Field("en-us", description="An espeak-ng voice name.")
+    rate_wpm: int = Field(150, ge=80, le=450, description="Speech rate, words a minute.")
+    pitch: int = Field(50, ge=0, le=100, description="Base pitch, 0 to 100.")
+
+
+class TTSSettings(Section):
+    """Text to speech."""
+
+    engine: str = Field("espeak", description="Which voice.")
+    espeak: EspeakSettings = Field(default_factory=EspeakSettings)
+
+
+class LLMSettings(Section):
+    """What the tutor thinks with."""
+
+    engine: str = Field("scripted", description="Which tutor.")
+
+
+class TutorSettings(Section):
+    """The lesson a call starts with."""
+
+    lesson: str = Field("introductions", description="A lesson of agent/lessons, by its file name.")
+    level: Level = Field("beginner", description="beginner, intermediate or advanced.")
+    greet: bool = Field(True, description="The tutor speaks first.")
+
+
+class Settings(Section):
+    """The whole tree: one YAML file, overridden by ``PARLEY_SECTION__KEY``."""
+
+    data_dir: Path = Field(Path("data"), description="All state lies here. PARLEY_DATA_DIR.")
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    session: SessionSettings = Field(default_factory=SessionSettings)
+    vad: VADSettings = Field(default_factory=VADSettings)
+    turns: TurnSettings = Field(default_factory=TurnSettings)
+    webrtc: WebRTCSettings = Field(default_factory=WebRTCSettings)
+    stt: STTSettings = Field(default_factory=STTSettings)
+    llm: LLMSettings = Field(default_factory=LLMSettings)
+    tts: TTSSettings = Field(default_factory=TTSSettings)
+    tutor: TutorSettings = Field(default_factory=TutorSettings)

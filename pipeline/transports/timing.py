@@ -1,0 +1,125 @@
+"""Two pure clocks of a call's media: when the learner's samples were captured, and what of the tutor's audio was played.
+
+Times are seconds on the process's monotonic clock and are passed in. Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+
+class CaptureClock:
+    """Maps a position in the learner's audio to the time at which it arrived, without the network's jitter.
+
+    A packet can only be late, never early, so the smallest ``arrival - position`` seen over the last ``window`` packets is
+    the stream's true offset (the usual minimum filter of one-way delay estimation). Positions are seconds of media time: an
+    RTP timestamp over its clock rate, or samples received over the sample rate; the end of a packet, not its start.
+    """
+
+    def __init__(self, window: int = 250) -> None:
+        self._offsets: deque[float] = deque(maxlen=window)
+
+    def observe(self, position_s: float, arrived_at: float) -> None:
+        """A packet whose last sample lies at ``position_s`` arrived at ``arrived_at``."""
+        self._offsets.append(arrived_at - position_s)
+
+    def reset(self) -> None:
+        """Forget the stream, after a gap or a new source."""
+        self._offsets.clear()
+
+    def time_of(self, position_s: float) -> float | None:
+        """The monotonic time at which the sample at ``position_s`` was complete, or ``None`` before the first packet."""
+        return min(self._offsets) + position_s if self._offsets else None
+
+
+@dataclass(slots=True)
+class _Span:
+    utterance: str
+    start: int  # position of the utterance's first sample in the output stream, in samples
+    sent: int = 0
+    first_voiced_at: float | None = None
+    first_voiced_position: int | None = None
+    last_voiced_at: float | None = None
+    heard_at: float | None = None
+
+
+class PlayoutLedger:
+    """What of each utterance has been sent and, where the client reports it, played.
+
+    Positions are samples in the outgoing stream at ``rate_hz``, silence included, from 0 when the connection opened. The
+    transport calls ``begin`` when an utterance's first audio is about to leave and ``sent`` for every chunk that leaves.
+    """
+
+    def __init__(self, rate_hz: int, keep: int = 32) -> None:
+        self.rate_hz = rate_hz
+        self._position = 0
+        self._spans: deque[_Span] = deque(maxlen=keep)
+        self._played: tuple[int, float] | None = None  # position, reported at
+
+    @property
+    def position(self) -> int:
+        """Samples sent since the connection opened, silence included."""
+        return self._position
+
+    def begin(self, utterance: str) -> None:
+        """The audio that follows belongs to ``utterance``; calling it again for the current one changes nothing."""
+        if not self._spans or self._spans[-1].utterance != utterance:
+            self._spans.append(_Span(utterance, self._position))
+
+    def sent(self, samples: int, at: float, *, speech: bool, voiced: bool) -> None:
+        """``samples`` left at ``at``. ``speech``: they belong to the current utterance; ``voiced``: they are not silence."""
+        if speech and self._spans:
+            span = self._spans[-1]
+            if span.sent == 0:
+                span.start = self._position
+            span.sent += samples
+            if voiced:
+                span.last_voiced_at = at
+                if span.first_voiced_at is None:
+                    span.first_voiced_at, span.first_voiced_position = at, self._position
+        self._position += samples
+
+    def reported(self, position: int, at: float) -> None:
+        """The client has played the stream up to ``position``. A report from the future or the past is ignored."""
+        if position > self._position or (self._played is not None and position < self._played[0]):
+            return
+        self._played = (position, at)
+        for span in self._spans:
+            first = span.first_voiced_position
+            if span.heard_at is None and first is not None and position >= first:
+                span.heard_at = at - (position - first) / self.rate_hz
+
+    def sent_s(self, utterance: str) -> float:
+        """Seconds of ``utterance`` that have left; 0.0 for an unknown one."""
+        span = self._find(utterance)
+        return span.sent / self.rate_hz if span else 0.0
+
+    def heard_s(self, utterance: str, at: float) -> float:
+        """Seconds of ``utterance`` that the client has played, by its last report (carried forward to ``at``), else sent."""
+        span = self._find(utterance)
+        if span is None:
+            return 0.0
+        if self._played is None:
+            return span.sent / self.rate_hz
+        position, reported_at = self._played
+        now = position + int(max(0.0, at - reported_at) * self.rate_hz)
+        return max(0, min(span.sent, now - span.start)) / self.rate_hz
+
+    def first_voiced_sent_at(self, utterance: str) -> float | None:
+        """When the first voiced chunk of ``utterance`` left."""
+        span = self._find(utterance)
+        return span.first_voiced_at if span else None
+
+    def last_voiced_sent_at(self, utterance: str) -> float | None:
+        """When the last voiced chunk of ``utterance`` so far left."""
+        span = self._find(utterance)
+        return span.last_voiced_at if span else None
+
+    def heard_at(self, utterance: str) -> float | None:
+        """When the client played the first voiced sample of ``utterance``, by its own report."""
+        span = self._find(utterance)
+        return span.heard_at if span else None
+
+    def _find(self, utterance: str) -> _Span | None:
+        return next((s for s in reversed(self._spans) if s.utterance == utterance), None)
