@@ -6,6 +6,7 @@ Times are seconds on the process's monotonic clock and are passed in. Nothing he
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -56,6 +57,10 @@ class PlayoutLedger:
         self._position = 0
         self._spans: deque[_Span] = deque(maxlen=keep)
         self._played: tuple[int, float] | None = None  # position, reported at
+        self.on_first_voiced: Callable[[str, float], None] | None = None
+        """Called once per utterance, with its id and the time, when its first voiced chunk leaves."""
+        self.on_heard: Callable[[str, float], None] | None = None
+        """Called once per utterance, with its id and the time, when the client reports that it has begun to be heard."""
 
     @property
     def position(self) -> int:
@@ -78,6 +83,8 @@ class PlayoutLedger:
                 span.last_voiced_at = at
                 if span.first_voiced_at is None:
                     span.first_voiced_at, span.first_voiced_position = at, self._position
+                    if self.on_first_voiced is not None:
+                        self.on_first_voiced(span.utterance, at)
         self._position += samples
 
     def reported(self, position: int, at: float) -> None:
@@ -89,6 +96,8 @@ class PlayoutLedger:
             first = span.first_voiced_position
             if span.heard_at is None and first is not None and position >= first:
                 span.heard_at = at - (position - first) / self.rate_hz
+                if self.on_heard is not None:
+                    self.on_heard(span.utterance, span.heard_at)
 
     def sent_s(self, utterance: str) -> float:
         """Seconds of ``utterance`` that have left; 0.0 for an unknown one."""

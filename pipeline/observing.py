@@ -1,0 +1,396 @@
+"""What a call makes of the frames that pass through it: captions, turns of the record, and metrics rows.
+
+It hooks into the stages' own push events, which pipecat runs inline, so that it adds no stage and no queue to the chain. Each
+hook is idempotent, because a frame that is broadcast passes twice (up and down).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipecat.frames.frames import (
+    BotStartedSpeakingFrame,
+    BotStoppedSpeakingFrame,
+    Frame,
+    InputAudioRawFrame,
+    InterimTranscriptionFrame,
+    InterruptionFrame,
+    LLMContextFrame,
+    LLMFullResponseEndFrame,
+    LLMFullResponseStartFrame,
+    LLMTextFrame,
+    TranscriptionFrame,
+    TTSAudioRawFrame,
+    UserStartedSpeakingFrame,
+    UserStoppedSpeakingFrame,
+    VADUserStartedSpeakingFrame,
+    VADUserStoppedSpeakingFrame,
+)
+
+from agent.record import TurnMetrics, Word
+from pipeline.messages import AiText, Interrupted, Metrics, Speaking, SpokenWord, Transcript, TurnComplete
+from pipeline.metrics import prometheus
+from pipeline.metrics.turn_clock import TurnClock
+from pipeline.transports.base import CallTransport
+from pipeline.turns.heard import heard_text
+from pipeline.turns.voiced import VoicedTracker
+
+if TYPE_CHECKING:
+    from pipeline.session import Session
+
+ONSET_LOOKBACK_S = 0.8
+"""How far before the detector's decision the learner's first voiced sample is looked for."""
+CAPTION_PERIOD_S = 0.06
+"""How often the tutor's captions are moved on."""
+LAST_PACKETS_S = 0.1
+"""After an interruption, packets that were on their way have left within this time."""
+UNHEARD_VOICE_S = 0.5
+"""Voice of at least this length without any word is worth a "please say it again"; less is taken for noise."""
+
+
+@dataclass(slots=True)
+class Reply:
+    """One reply of the tutor while it is made and spoken."""
+
+    context_start: int
+    started_at: float
+    text: str = ""
+    complete: bool = False
+    utterance: str | None = None
+    audio_s: float = 0.0
+    words: list[Word] = field(default_factory=list)
+    words_shown: int = 0
+    cut_to: str | None = None
+    """What was heard of it, once it was interrupted."""
+
+
+class CallObserver:
+    """Watches one call. Owned by the call; ``close`` awaits every task it started."""
+
+    def __init__(
+        self, session: Session, transport: CallTransport, *, stt: Any, user: Any, llm: Any, tts: Any, assistant: Any
+    ) -> None:
+        self._session = session
+        self._transport = transport
+        self._voiced = VoicedTracker()
+        self._clock = TurnClock(self._on_row)
+        self._exporter = prometheus.RowExporter(transport.door)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._captions: asyncio.Task[None] | None = None
+        self._interruption_settled = asyncio.Event()
+        self._reply: Reply | None = None
+        self._unsettled: Reply | None = None
+        # The learner's open turn.
+        self._speaking = False
+        self._voice_from_s = 0.0
+        self._turn_from_at: float | None = None
+        self._segments: list[TranscriptionFrame] = []
+        self._segment_starts_s: list[float] = []
+        self._typed = False
+        self._answered = False
+        self._tutor_speaking = False
+
+        transport.input().add_event_handler("on_before_push_frame", self._on_input)
+        stt.add_event_handler("on_before_push_frame", self._on_stt)
+        user.add_event_handler("on_before_push_frame", self._on_user)
+        user.add_event_handler("on_user_turn_stopped", self._on_user_turn_stopped)
+        llm.add_event_handler("on_before_push_frame", self._on_llm)
+        tts.add_event_handler("on_before_push_frame", self._on_tts)
+        transport.output().add_event_handler("on_before_push_frame", self._on_output)
+        assistant.add_event_handler("on_after_process_frame", self._on_assistant)
+        if hasattr(tts, "on_words"):
+            tts.on_words = self._on_words
+        transport.playout.on_first_voiced = lambda utterance, at: self._clock.sent(utterance, at)
+        transport.playout.on_heard = lambda utterance, at: self._clock.heard(utterance, at)
+
+    # What the call says
+
+    def tutor_first(self) -> None:
+        """The tutor is asked to speak without a learner's turn."""
+        self._clock.tutor_first()
+
+    def typed(self) -> None:
+        """The next learner's turn was typed."""
+        self._typed = True
+        self._clock.turn_started()
+
+    def forget_conversation(self) -> None:
+        """The context was emptied."""
+        self._session.messages_recorded = 0
+        self._unsettled = None
+
+    def expect_interruption(self) -> asyncio.Event:
+        """An event that is set when the next interruption has passed the whole chain."""
+        self._interruption_settled.clear()
+        return self._interruption_settled
+
+    # The learner
+
+    def _on_input(self, _processor: Any, frame: Frame) -> None:
+        if isinstance(frame, InputAudioRawFrame):
+            end_s = frame.metadata.get("capture_end_s")
+            if end_s is not None:
+                self._voiced.add(frame.audio, end_s)
+
+    async def _on_stt(self, _processor: Any, frame: Frame) -> None:
+        if isinstance(frame, TranscriptionFrame):
+            self._clock.stt_final(time.monotonic())
+            if frame.text.strip():
+                self._segments.append(frame)
+                await self._session.send(Transcript(text=self._heard_so_far(), is_final=False))
+        elif isinstance(frame, InterimTranscriptionFrame) and frame.text.strip():
+            await self._session.send(Transcript(text=f"{self._heard_so_far()} {frame.text.strip()}".strip(), is_final=False))
+
+    def _heard_so_far(self) -> str:
+        return " ".join(f.text.strip() for f in self._segments)
+
+    async def _on_user(self, _processor: Any, frame: Frame) -> None:
+        if isinstance(frame, VADUserStartedSpeakingFrame):
+            self._voice_started()
+        elif isinstance(frame, UserStartedSpeakingFrame):
+            await self._turn_started()
+        elif isinstance(frame, InterruptionFrame):
+            await self._cut_reply()
+        elif isinstance(frame, VADUserStoppedSpeakingFrame):
+            self._voice_stopped()
+        elif isinstance(frame, UserStoppedSpeakingFrame):
+            await self._turn_stopped()
+        elif isinstance(frame, LLMContextFrame) and not frame.speculation:
+            self._clock.end_of_turn(time.monotonic())
+            await self._record_learner(frame.context.messages)
+
+    def _voice_started(self) -> None:
+        end_s = self._voiced.end_s
+        if end_s is None:
+            return
+        onset_s = self._voiced.first_voiced_s(max(0.0, end_s - ONSET_LOOKBACK_S))
+        self._voice_from_s = onset_s if onset_s is not None else end_s
+
+    def _voice_stopped(self) -> None:
+        stop_s = self._voiced.last_voiced_s(self._voice_from_s)
+        at = self._transport.capture.time_of(stop_s) if stop_s is not None else None
+        if at is not None:
+            self._clock.user_stop(at)
+
+    async def _turn_started(self) -> None:
+        if self._speaking:
+            return
+        self._speaking, self._answered = True, False
+        self._segments.clear()
+        onset = self._transport.capture.time_of(self._voice_from_s)
+        self._turn_from_at = time.time() - (time.monotonic() - onset if onset is not None else 0.0)
+        self._clock.turn_started(onset_s=onset if self._tutor_speaking else None)
+        await self._session.send(Speaking(who="learner", active=True))
+
+    async def _turn_stopped(self) -> None:
+        if not self._speaking:
+            return
+        self._speaking = False
+        self._clock.end_of_turn(time.monotonic())
+        await self._session.send(Speaking(who="learner", active=False))
+
+    async def _on_user_turn_stopped(self, _aggregator: Any, _strategy: Any, message: Any) -> None:
+        if message.content or self._answered:
+            return
+        # Frozen captions would suggest that the words are still being worked on.
+        await self._session.send(Transcript(text="", is_final=True))
+        if self._voiced.voiced_s(self._voice_from_s) >= UNHEARD_VOICE_S or self._was_cut():
+            await self._session.unheard()
+
+    def _was_cut(self) -> bool:
+        last = self._session.record.turns[-1] if self._session.record.turns else None
+        return last is not None and last.role == "tutor" and last.interrupted
+
+    async def _record_learner(self, messages: list[Any]) -> None:
+        """Make the learner's new turns durable before the tutor begins to answer them."""
+        said = [m for m in messages[self._session.messages_recorded :] if isinstance(m, dict) and m.get("role") == "user"]
+        self._session.messages_recorded = len(messages)
+        typed, self._typed = self._typed, False
+        now = time.time()
+        for message in said:
+            text = str(message.get("content", "")).strip()
+            if not text:
+                continue
+            self._answered = True
+            words = [] if typed else self._words()
+            started_at = now if typed or self._turn_from_at is None else self._turn_from_at
+            turn = await self._session.add_turn("learner", text, started_at=started_at, ended_at=now, words=words, typed=typed)
+            self._clock.number(turn.index)
+            self._segments.clear()
+            await self._session.send(Transcript(text=text, is_final=True))
+
+    def _words(self) -> list[Word]:
+        """The words of the turn's segments, with times from the start of the turn's first segment."""
+        words: list[Word] = []
+        first_start: float | None = None
+        for frame in self._segments:
+            result = frame.result
+            start = getattr(result, "started_s", None)
+            if first_start is None:
+                first_start = start
+            shift = (
+                (start - first_start) if start is not None and first_start is not None else (words[-1].end_s if words else 0.0)
+            )
+            words += [
+                Word(w.text, round(w.start_s + shift, 3), round(w.end_s + shift, 3), w.confidence)
+                for w in getattr(result, "words", ())
+            ]
+        return words
+
+    # The tutor
+
+    async def _on_llm(self, _processor: Any, frame: Frame) -> None:
+        if isinstance(frame, LLMFullResponseStartFrame):
+            await self._finish_reply()
+            self._reply = Reply(context_start=len(self._session.context.messages), started_at=time.time())
+            self._clock.number(len(self._session.record.turns))
+        elif isinstance(frame, LLMTextFrame) and self._reply is not None:
+            self._reply.text += frame.text
+            self._clock.llm_text(frame.text, time.monotonic())
+            await self._session.send(AiText(text=frame.text, is_complete=False))
+        elif isinstance(frame, LLMFullResponseEndFrame) and self._reply is not None:
+            self._reply.complete = True
+            self._clock.llm_end(time.monotonic())
+            await self._session.send(AiText(text=self._reply.text.strip(), is_complete=True))
+
+    def _on_tts(self, _processor: Any, frame: Frame) -> None:
+        if not isinstance(frame, TTSAudioRawFrame) or self._reply is None:
+            return
+        reply = self._reply
+        if reply.utterance is None and frame.context_id:
+            reply.utterance = frame.context_id
+            self._clock.tts_audio(frame.context_id, time.monotonic())
+        reply.audio_s += len(frame.audio) / 2 / frame.num_channels / frame.sample_rate
+
+    def _on_words(self, context_id: str, words: list[Word]) -> None:
+        reply = self._reply
+        if reply is not None and reply.utterance in (None, context_id):
+            reply.words.extend(words)
+
+    async def _on_output(self, _processor: Any, frame: Frame) -> None:
+        if isinstance(frame, BotStartedSpeakingFrame) and not self._tutor_speaking:
+            self._tutor_speaking = True
+            await self._session.send(Speaking(who="tutor", active=True))
+            if self._captions is None:
+                self._captions = self._spawn(self._move_captions())
+        elif isinstance(frame, BotStoppedSpeakingFrame) and self._tutor_speaking:
+            self._tutor_speaking = False
+            await self._session.send(Speaking(who="tutor", active=False))
+            if self._reply is not None and self._reply.complete:
+                await self._finish_reply()
+
+    async def _move_captions(self) -> None:
+        try:
+            while self._reply is not None:
+                await self._show_words(self._reply)
+                await asyncio.sleep(CAPTION_PERIOD_S)
+        finally:
+            self._captions = None
+
+    async def _show_words(self, reply: Reply, *, everything: bool = False) -> None:
+        at_s = self._transport.playout.heard_s(reply.utterance, time.monotonic()) if reply.utterance else 0.0
+        while reply.words_shown < len(reply.words):
+            word = reply.words[reply.words_shown]
+            if not everything and word.start_s > at_s:
+                return
+            await self._session.send(SpokenWord(index=reply.words_shown, text=word.text))
+            reply.words_shown += 1
+
+    async def _finish_reply(self) -> None:
+        """The tutor's turn ran to its end."""
+        reply, self._reply = self._reply, None
+        if reply is None:
+            return
+        self._unsettled = reply
+        if reply.text.strip():
+            await self._show_words(reply, everything=True)
+            await self._session.add_turn(
+                "tutor", reply.text.strip(), started_at=reply.started_at, ended_at=time.time(), words=reply.words
+            )
+        await self._session.send(TurnComplete())
+
+    async def _cut_reply(self) -> None:
+        """The tutor was interrupted: only what was heard of its reply is kept."""
+        reply, self._reply = self._reply, None
+        if reply is None:
+            return
+        heard_s = self._transport.playout.heard_s(reply.utterance, time.monotonic()) if reply.utterance else 0.0
+        reply.cut_to = heard_text(reply.text, reply.words, heard_s, reply.audio_s or None)
+        self._unsettled = reply
+        prometheus.INTERRUPTIONS.inc()
+        if reply.utterance is not None and self._clock.row is not None and self._clock.row.onset is not None:
+            self._spawn(self._mark_stopped(reply.utterance))
+        if not reply.complete:
+            await self._session.send(AiText(text=reply.text.strip(), is_complete=True))
+        if reply.cut_to:
+            heard_words = [w for w in reply.words if w.start_s < heard_s]
+            await self._session.add_turn(
+                "tutor", reply.cut_to, started_at=reply.started_at, ended_at=time.time(), words=heard_words, interrupted=True
+            )
+        await self._session.send(Interrupted(text=reply.cut_to))
+        await self._session.send(TurnComplete())
+
+    async def _mark_stopped(self, utterance: str) -> None:
+        await asyncio.sleep(LAST_PACKETS_S)
+        at = self._transport.playout.last_voiced_sent_at(utterance)
+        if at is not None:
+            self._clock.stopped(at)
+
+    def _on_assistant(self, _processor: Any, frame: Frame) -> None:
+        if isinstance(frame, (InterruptionFrame, LLMFullResponseEndFrame)):
+            self._settle_context()
+        if isinstance(frame, InterruptionFrame):
+            self._interruption_settled.set()
+
+    def _settle_context(self) -> None:
+        """Put what was heard, with its punctuation, in place of what the stock aggregator gathered from word frames."""
+        reply, self._unsettled = self._unsettled, None
+        if reply is None:
+            return
+        text = reply.text.strip() if reply.cut_to is None else reply.cut_to
+        messages = list(self._session.context.messages)
+        head, tail = messages[: reply.context_start], messages[reply.context_start :]
+        tail = [m for m in tail if not (isinstance(m, dict) and m.get("role") == "assistant")]
+        if text:
+            head.append({"role": "assistant", "content": text})
+        self._session.context.set_messages(head + tail)
+        # Messages that moved behind the reply are new to the record only if they were before.
+        self._session.messages_recorded = min(self._session.messages_recorded, len(head) + len(tail))
+
+    # Metrics and the end
+
+    def _on_row(self, row: TurnMetrics) -> None:
+        self._exporter.export(row)
+        self._session.add_metrics(row)
+        self._spawn(self._session.send(Metrics(row=row.to_dict())))
+
+    async def finish(self) -> None:
+        """Record what is still unrecorded: a reply in mid-air and words of an unfinished turn. Safe to call twice."""
+        await self._cut_reply()
+        self._settle_context()
+        text = self._heard_so_far()
+        if text:
+            words = self._words()
+            self._segments.clear()
+            started_at = self._turn_from_at if self._turn_from_at is not None else time.time()
+            await self._session.add_turn("learner", text, started_at=started_at, ended_at=time.time(), words=words)
+            self._session.context.add_message({"role": "user", "content": text})
+            self._session.messages_recorded = len(self._session.context.messages)
+
+    async def close(self) -> None:
+        """Await the observer's tasks."""
+        tasks = [t for t in self._tasks if t is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._transport.playout.on_first_voiced = self._transport.playout.on_heard = None
+
+    def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,381 @@
+"""A session: one conversation, which may outlive the connection that it began on.
+
+The session owns what must survive a lost connection: the conversation, the record, the level and the lesson. A ``Call`` is one
+connection of a session: the pipeline that runs while a client is attached.
+
+::
+
+    new ──attach──► attached ──client lost──► detached ──attach──► attached
+                       │                         │ resume_for_s passed
+                       └────────── end ──────────┴──────────► ended (report made)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from loguru import logger
+from pipecat.processors.aggregators.llm_context import LLMContext
+
+from agent.analysis.report import first_report
+from agent.record import CallRecord, Correction, Level, Turn, TurnMetrics, Word
+from agent.tutor import TutorReply
+from pipeline.call import BuildFailed, Call
+from pipeline.engine import CallState, Engine
+from pipeline.messages import (
+    Analysis,
+    ClientMessage,
+    Connected,
+    CorrectionItem,
+    Corrections,
+    EndConversation,
+    Error,
+    Interrupt,
+    ServerMessage,
+    SetLesson,
+    SetLevel,
+    Suggestions,
+    TextInput,
+)
+from pipeline.metrics import prometheus
+from pipeline.models import SharedModels
+from pipeline.settings.tree import Settings
+from pipeline.store.recorder import Recorder
+from pipeline.transports.base import CallTransport
+
+State = Literal["new", "attached", "detached", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every session of the process shares."""
+
+    settings: Settings
+    engines: Mapping[str, Engine]
+    models: SharedModels
+    recorder: Recorder
+    lessons: Mapping[str, Any]
+
+
+class Session:
+    """One conversation with one learner."""
+
+    def __init__(
+        self, services: Services, *, door: str, level: Level, lesson: str, on_ended: Callable[[Session], None] | None = None
+    ) -> None:
+        self.id = secrets.token_hex(8)
+        self.resume_token = secrets.token_urlsafe(24)
+        self.services = services
+        self.context = LLMContext()
+        self.messages_recorded = 0
+        """How many messages of the context the record has taken in."""
+        self.state: State = "new"
+        self.record = CallRecord(session_id=self.id, started_at=time.time(), door=door, level=level, lesson=lesson)
+        self.call_state = CallState(session_id=self.id, level=level, lesson=lesson, on_reply=self._on_reply)
+        self._call: Call | None = None
+        self._transport: CallTransport | None = None
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.Task[None] | None = None
+        self._limit: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._on_ended = on_ended
+        self._report: dict[str, Any] | None = None
+        self._opened = False
+
+    # Connections
+
+    def hello(self) -> Connected:
+        """The first message to a client that knows the extras; made before ``attach``."""
+        return Connected(
+            session_id=self.id,
+            resume_token=self.resume_token,
+            level=self.record.level,
+            lesson=self.record.lesson,
+            resumed=self.state != "new",
+        )
+
+    async def attach(self, transport: CallTransport) -> None:
+        """Build a call over ``transport`` and run it. An older connection of the session is closed first.
+
+        Raises:
+            BuildFailed: the call could not be built, or the session has ended. The transport is left to the caller.
+        """
+        async with self._lock:
+            if self.state == "ended":
+                raise BuildFailed("the session has ended")
+            resumed = self.state == "detached" or self._call is not None
+            self._stop_timer()
+            await self._drop_call("replaced by a new connection")
+            if not self._opened:
+                await self.services.recorder.open(self.record)
+                self._opened = True
+                prometheus.CALLS.labels(self.record.door).inc()
+            call = Call(self, transport, resumed=resumed)
+            transport.on_command = self._on_command
+            transport.on_lost = self._on_lost
+            transport.on_ready = call.on_ready
+            with logger.contextualize(call=self.id):
+                try:
+                    await call.start()
+                except BaseException:
+                    self.state = "detached" if resumed else "new"
+                    if resumed:
+                        self._start_timer()
+                    raise
+            self._call, self._transport = call, transport
+            self._set_state("attached")
+            if self._limit is None:
+                self._limit = self._spawn(self._end_after(self.services.settings.limits.max_call_s, "time limit"))
+
+    async def detach(self, reason: str) -> None:
+        """The client is gone: engines are cancelled, and the session waits ``resume_for_s`` for it to come back."""
+        async with self._lock:
+            if self.state != "attached":
+                return
+            logger.bind(call=self.id).info("client detached: {}", reason)
+            self._set_state("detached")
+            await self._drop_call(reason)
+            self._start_timer()
+
+    def await_client(self) -> None:
+        """End the session unless a client attaches within ``resume_for_s``."""
+        self._start_timer()
+
+    async def _drop_call(self, reason: str) -> None:
+        call, self._call = self._call, None
+        transport, self._transport = self._transport, None
+        if call is not None:
+            await call.stop()
+        if transport is not None:
+            transport.on_command = transport.on_lost = transport.on_ready = None
+            await transport.close(1001, reason)
+
+    async def _on_lost(self, reason: str) -> None:
+        # The transport reports from one of its own tasks, which stopping the call would cancel.
+        self._spawn(self.detach(reason))
+
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self._spawn(self._end_after(self.services.settings.session.resume_for_s, "client did not return"))
+
+    def _stop_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer is not asyncio.current_task():
+            timer.cancel()
+
+    async def _end_after(self, seconds: float, reason: str) -> None:
+        await asyncio.sleep(seconds)
+        await self.end(reason)
+
+    # What the client asks
+
+    async def _on_command(self, message: ClientMessage) -> None:
+        with logger.contextualize(call=self.id):
+            await self._handle(message)
+
+    async def _handle(self, message: ClientMessage) -> None:
+        call = self._call
+        match message:
+            case EndConversation():
+                self._spawn(self._end_quietly("ended by the learner"))
+            case SetLevel(level=level):
+                self.call_state.level = self.record.level = level
+                if self._opened:
+                    await self.services.recorder.update(self.id, level=level)
+            case SetLesson(lesson=lesson):
+                if lesson not in self.services.lessons:
+                    await self.send(
+                        Error(message=f"unknown lesson {lesson!r}; there are: {', '.join(sorted(self.services.lessons))}")
+                    )
+                    return
+                self.call_state.lesson = self.record.lesson = lesson
+                self.call_state.expected = []
+                if self._opened:
+                    await self.services.recorder.update(self.id, lesson=lesson)
+                if call is not None:
+                    await call.restart_lesson()
+            case TextInput(text=text):
+                if call is not None:
+                    await call.typed(text)
+            case Interrupt():
+                if call is not None:
+                    await call.interrupt()
+            case _:
+                await self.send(Error(message=f"{message.type} cannot be used now"))
+
+    async def send(self, message: ServerMessage) -> None:
+        """Send to the attached client, if there is one."""
+        if self._transport is not None:
+            await self._transport.send(message)
+
+    # What the call reports
+
+    async def add_turn(
+        self,
+        role: Literal["learner", "tutor"],
+        text: str,
+        *,
+        started_at: float,
+        ended_at: float,
+        words: list[Word] | None = None,
+        interrupted: bool = False,
+        typed: bool = False,
+    ) -> Turn:
+        """Record a finished turn; it is durable when this returns."""
+        turn = Turn(
+            index=len(self.record.turns),
+            role=role,
+            text=text,
+            started_at=started_at,
+            ended_at=ended_at,
+            words=words or [],
+            interrupted=interrupted,
+            typed=typed,
+        )
+        self.record.turns.append(turn)
+        prometheus.TURNS.labels(role).inc()
+        await self._durable(self.services.recorder.add_turn(self.id, turn))
+        return turn
+
+    async def unheard(self) -> None:
+        """The learner spoke, but nothing could be made out."""
+        if self._call is not None:
+            await self._call.unheard()
+
+    def add_metrics(self, row: TurnMetrics) -> None:
+        """Keep a metrics row (in place of an earlier state of the same turn) and write it in the background."""
+        kept = replace(row)
+        rows = self.record.metrics
+        position = next((i for i, r in enumerate(rows) if r.turn == row.turn), None)
+        if position is None:
+            rows.append(kept)
+        else:
+            rows[position] = kept
+        self._spawn(self._durable(self.services.recorder.add_metrics(self.id, kept)))
+
+    async def _durable(self, write: Any) -> None:
+        try:
+            await write
+        except Exception as e:
+            # A full disk must not end the conversation; the record in memory still makes the report.
+            prometheus.ERRORS.labels("store").inc()
+            logger.error("the record could not be written: {}", e)
+
+    def _on_reply(self, reply: TutorReply) -> None:
+        self.call_state.expected = list(reply.expected)
+        self._spawn(self._pass_on(reply))
+
+    async def _pass_on(self, reply: TutorReply) -> None:
+        learner = next((t for t in reversed(self.record.turns) if t.role == "learner"), None)
+        if reply.corrections and learner is not None and not learner.corrections:
+            learner.corrections = [Correction(c.original, c.correction, c.explanation) for c in reply.corrections]
+            await self._durable(self.services.recorder.add_turn(self.id, learner))
+            items = [
+                CorrectionItem(original=c.original, correction=c.correction, explanation=c.explanation)
+                for c in reply.corrections
+            ]
+            await self.send(Corrections(turn=learner.index, items=items))
+        await self.send(Suggestions(items=list(reply.suggestions)))
+
+    # The end
+
+    async def end(self, reason: str) -> dict[str, Any]:
+        """End the session and return its report. Idempotent: a second call waits for the first and returns the same."""
+        async with self._lock:
+            if self.state == "ended":
+                return self._report or {}
+            self._stop_timer()
+            if self._limit is not None and self._limit is not asyncio.current_task():
+                self._limit.cancel()
+            with logger.contextualize(call=self.id):
+                call, self._call = self._call, None
+                if call is not None:
+                    await call.finish()
+                self.record.ended_at = time.time()
+                self.record.end_reason = reason
+                try:
+                    self._report = await asyncio.to_thread(first_report, self.record)
+                except Exception:
+                    prometheus.ERRORS.labels("report").inc()
+                    logger.exception("the report could not be made")
+                    self._report = {"notes": ["The report could not be made."]}
+                await self.send(Analysis(data=self._report))
+                if self._opened:
+                    await self._durable(
+                        self.services.recorder.close(self.id, ended_at=self.record.ended_at, reason=reason, report=self._report)
+                    )
+                transport, self._transport = self._transport, None
+                if transport is not None:
+                    transport.on_command = transport.on_lost = transport.on_ready = None
+                    await transport.close(1000, reason)
+                if call is not None:
+                    await call.stop()
+                self._set_state("ended")
+                prometheus.CALLS_ENDED.labels(reason).inc()
+                logger.info("call ended: {}; {} turns", reason, len(self.record.turns))
+            self._ended.set()
+        if self._on_ended is not None:
+            self._on_ended(self)
+        return self._report
+
+    async def _end_quietly(self, reason: str) -> None:
+        await self.end(reason)
+
+    async def discard(self) -> None:
+        """End a session in which nothing was said, leaving its transport to the caller and no report behind."""
+        async with self._lock:
+            if self.state == "ended":
+                return
+            self._stop_timer()
+            if self._limit is not None:
+                self._limit.cancel()
+            call, self._call = self._call, None
+            self._transport = None
+            if call is not None:
+                await call.stop()
+            if self._opened:
+                await self._durable(
+                    self.services.recorder.close(
+                        self.id, ended_at=time.time(), reason="replaced by a resumed session", report=None
+                    )
+                )
+            self._set_state("ended")
+            self._ended.set()
+        if self._on_ended is not None:
+            self._on_ended(self)
+
+    async def wait_ended(self) -> None:
+        """Return when the session has ended."""
+        await self._ended.wait()
+
+    async def settle(self) -> None:
+        """Wait for the session's own background tasks. Called by the manager after the end."""
+        tasks = [t for t in self._tasks if t is not asyncio.current_task()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
+
+    def _set_state(self, state: State) -> None:
+        for gauge, name in ((prometheus.ACTIVE_CALLS, "attached"), (prometheus.DETACHED_CALLS, "detached")):
+            if self.state == name:
+                gauge.dec()
+            if state == name:
+                gauge.inc()
+        self.state = state
+
+    def _spawn(self, coroutine: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            prometheus.ERRORS.labels("session").inc()
+            logger.bind(call=self.id).opt(exception=task.exception()).error("a task of the session failed")

@@ -1,0 +1,140 @@
+"""All sessions of the process: admission, look-up, resumption, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+from loguru import logger
+
+from agent.analysis.report import first_report
+from agent.lessons import Lesson, load_lessons
+from agent.record import Level
+from pipeline.engine import AtCapacity, Engine
+from pipeline.metrics import prometheus
+from pipeline.metrics.loop_lag import LoopLagMonitor
+from pipeline.models import SharedModels
+from pipeline.registry import make_engines
+from pipeline.session import Services, Session
+from pipeline.settings.tree import Settings
+from pipeline.store.sql_recorder import SqlStore, open_store
+
+
+class UnknownLesson(ValueError):
+    """The lesson does not exist; the text says which do."""
+
+
+class SessionManager:
+    """Admits and keeps sessions.
+
+    ``engines`` replaces the engines that the settings name, by stage ("stt", "llm", "tts"), for benchmarks and tests.
+    """
+
+    def __init__(self, settings: Settings, *, engines: Mapping[str, Engine] | None = None) -> None:
+        self.settings = settings
+        self.engines: dict[str, Engine] = {**make_engines(settings, skip=frozenset(engines or ())), **(engines or {})}
+        self.models = SharedModels()
+        self.lag = LoopLagMonitor()
+        self.lessons: dict[str, Lesson] = {}
+        self.ready = False
+        self.started_at = time.time()
+        self._store: SqlStore | None = None
+        self._services: Services | None = None
+        self._sessions: dict[str, Session] = {}
+        self._tokens: dict[str, Session] = {}
+        self._closing = False
+
+    @property
+    def store(self) -> SqlStore:
+        """The record of all calls.
+
+        Raises:
+            RuntimeError: before ``start`` has opened it.
+        """
+        if self._store is None:
+            raise RuntimeError("the store is not open yet")
+        return self._store
+
+    @property
+    def active(self) -> int:
+        """Sessions with a client attached."""
+        return sum(s.state == "attached" for s in self._sessions.values())
+
+    @property
+    def detached(self) -> int:
+        """Sessions that wait for their client."""
+        return sum(s.state in ("new", "detached") for s in self._sessions.values())
+
+    async def start(self) -> None:
+        """Open the store, close what an earlier process left open, and load the engines and models."""
+        self.lag.start()
+        self.lessons = await asyncio.to_thread(load_lessons)
+        self._store = await open_store(self.settings.data_dir)
+        orphans = await self._store.close_orphans(time.time(), first_report)
+        if orphans:
+            logger.info("closed {} calls that an earlier process left open", len(orphans))
+        self._services = Services(self.settings, self.engines, self.models, self._store, self.lessons)
+        await asyncio.gather(self.models.load(), *(engine.load() for engine in self.engines.values()))
+        self.ready = True
+
+    async def close(self) -> None:
+        """End every session with its report, then release engines, models and store. Safe to call twice."""
+        self.ready = False
+        self._closing = True
+        sessions = list(self._sessions.values())
+        await asyncio.gather(*(s.end("the server is stopping") for s in sessions), return_exceptions=True)
+        await asyncio.gather(*(s.settle() for s in sessions), return_exceptions=True)
+        await asyncio.gather(*(e.close() for e in self.engines.values()), return_exceptions=True)
+        await self.models.close()
+        store, self._store = self._store, None
+        if store is not None:
+            await store.close()
+        await self.lag.close()
+
+    def admit(self) -> None:
+        """Raise ``AtCapacity`` where one more call would not be served well."""
+        if not self.ready or self._closing:
+            raise AtCapacity("the server is not ready for calls", retry_after_s=2.0)
+        live = len(self._sessions)
+        if live >= self.settings.limits.max_calls:
+            prometheus.REFUSED.labels("calls").inc()
+            raise AtCapacity(f"all {self.settings.limits.max_calls} places are taken", retry_after_s=30.0)
+        for engine in self.engines.values():
+            try:
+                engine.admit()
+            except AtCapacity:
+                prometheus.REFUSED.labels(engine.stage).inc()
+                raise
+
+    async def create(self, *, door: str, level: Level | None = None, lesson: str | None = None) -> Session:
+        """A new session, which waits ``resume_for_s`` for its first connection.
+
+        Raises:
+            AtCapacity: no place, or an engine is at its limit.
+            UnknownLesson: ``lesson`` does not exist.
+        """
+        self.admit()
+        lesson = lesson or self.settings.tutor.lesson
+        if lesson not in self.lessons:
+            raise UnknownLesson(f"unknown lesson {lesson!r}; there are: {', '.join(sorted(self.lessons))}")
+        assert self._services is not None
+        session = Session(
+            self._services, door=door, level=level or self.settings.tutor.level, lesson=lesson, on_ended=self._forget
+        )
+        self._sessions[session.id] = session
+        self._tokens[session.resume_token] = session
+        session.await_client()
+        return session
+
+    def get(self, session_id: str) -> Session | None:
+        """A session that has not ended, by its id."""
+        return self._sessions.get(session_id)
+
+    def by_token(self, resume_token: str) -> Session | None:
+        """A session that has not ended, by its resume token."""
+        return self._tokens.get(resume_token)
+
+    def _forget(self, session: Session) -> None:
+        self._sessions.pop(session.id, None)
+        self._tokens.pop(session.resume_token, None)

@@ -1,0 +1,61 @@
+"""What the private adapter relies on in pipecat is still there and gives what the stock analyzers give."""
+
+import importlib.metadata
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from pipecat.audio.turn.smart_turn.local_smart_turn_v3 import LocalSmartTurnAnalyzerV3
+from pipecat.audio.vad.silero import SileroVADAnalyzer
+from pipecat.audio.vad.vad_analyzer import VADParams
+
+from pipeline.pipecat_private import SUPPORTED_PIPECAT, SharedSileroVAD, SharedSmartTurn, load_silero, load_smart_turn
+
+
+def test_the_adapter_was_written_for_the_installed_version():
+    assert importlib.metadata.version("pipecat-ai") == SUPPORTED_PIPECAT
+
+
+def speechlike(seconds: float) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    t = np.arange(int(16_000 * seconds)) / 16_000
+    pitch = 120 + 30 * np.sin(2 * np.pi * 2 * t)
+    voice = sum(np.sin(2 * np.pi * np.cumsum(pitch * k) / 16_000) / k for k in range(1, 12))
+    envelope = 0.5 + 0.5 * np.sin(2 * np.pi * 4 * t)
+    return (6000 * voice * envelope + rng.normal(0, 100, len(t))).clip(-32768, 32767).astype(np.int16)
+
+
+async def test_two_detectors_on_one_session_each_give_what_the_stock_one_gives():
+    session = load_silero()
+    audio = np.concatenate([np.zeros(8000, np.int16), speechlike(1.5), np.zeros(8000, np.int16)]).tobytes()
+    stock = SileroVADAnalyzer(params=VADParams())
+    ours = [SharedSileroVAD(session, VADParams()) for _ in range(2)]
+    for analyzer in (stock, *ours):
+        analyzer.set_sample_rate(16_000)
+    differences = 0.0
+    voiced = 0.0
+    for i in range(0, len(audio) - 1024, 1024):
+        want = float(np.ravel(stock.voice_confidence(audio[i : i + 1024]))[0])
+        got = [float(np.ravel(a.voice_confidence(audio[i : i + 1024]))[0]) for a in ours]
+        differences = max(differences, *(abs(want - g) for g in got))
+        voiced = max(voiced, want)
+    assert differences < 1e-5
+    assert voiced > 0.1, "the test sound should move the detector at all"
+    for analyzer in (stock, *ours):
+        await analyzer.cleanup()
+
+
+async def test_the_shared_turn_model_judges_as_the_stock_one_does():
+    stock = LocalSmartTurnAnalyzerV3()
+    with ThreadPoolExecutor(1) as executor:
+        ours = SharedSmartTurn(load_smart_turn(), executor)
+        results = []
+        for analyzer in (stock, ours):
+            analyzer.set_sample_rate(16_000)
+            for part in np.array_split(speechlike(2.0), 100):
+                analyzer.append_audio(part.tobytes(), True)
+            _, metrics = await analyzer.analyze_end_of_turn()
+            results.append(metrics.probability)
+            await analyzer.cleanup()
+        assert results[0] == pytest.approx(results[1], abs=1e-5)
+        assert executor.submit(int).result(timeout=5) == 0, "cleaning up one call must leave the shared executor running"
