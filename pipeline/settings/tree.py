@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from agent.record import Level
 
@@ -13,7 +13,15 @@ from agent.record import Level
 class Section(BaseModel):
     """A part of the tree; an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_not_switches(cls, value: Any, info: ValidationInfo) -> Any:
+        """``port: yes`` is a mistake; pydantic alone would read it as 1."""
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+            raise ValueError("not a number")
+        return value
 
 
 class ServerSettings(Section):
@@ -37,7 +45,7 @@ class ServerSettings(Section):
 class AuthSettings(Section):
     """Who may use the server."""
 
-    token: SecretStr | None = Field(None, description="Shared secret; with it every route but /health needs it.")
+    token: SecretStr | None = Field(None, min_length=1, description="Shared secret; with it every route but /health needs it.")
 
 
 class LogSettings(Section):
@@ -107,7 +115,10 @@ class WebRTCSettings(Section):
     turn: TurnServerSettings = Field(default_factory=TurnServerSettings)
     gather_timeout_s: float = Field(1.0, gt=0, description="Longest wait for this side's candidates before the answer.")
     jitter_prefetch_packets: int = Field(
-        1, ge=0, le=8, description="Packets held back on receipt (20 ms each); stock aiortc: 4."
+        0,
+        ge=0,
+        le=8,
+        description="Packets always held back on receipt, 20 ms each (aiortc alone: 4); a gap is waited for anyway.",
     )
     opus_bitrate_bps: int = Field(96_000, ge=16_000, le=256_000, description="Bit rate of the tutor's voice.")
     opus_complexity: int = Field(5, ge=0, le=10, description="Opus encoder effort; CPU against quality.")
@@ -127,7 +138,7 @@ class PocketsphinxSettings(Section):
 class STTSettings(Section):
     """Speech to text."""
 
-    engine: str = Field("pocketsphinx", description="Which recogniser.")
+    engine: Literal["pocketsphinx"] = Field("pocketsphinx", description="Which recogniser.")
     pocketsphinx: PocketsphinxSettings = Field(default_factory=PocketsphinxSettings)
 
 
@@ -142,14 +153,14 @@ class EspeakSettings(Section):
 class TTSSettings(Section):
     """Text to speech."""
 
-    engine: str = Field("espeak", description="Which voice.")
+    engine: Literal["espeak"] = Field("espeak", description="Which voice.")
     espeak: EspeakSettings = Field(default_factory=EspeakSettings)
 
 
 class LLMSettings(Section):
     """What the tutor thinks with."""
 
-    engine: str = Field("scripted", description="Which tutor.")
+    engine: Literal["scripted"] = Field("scripted", description="Which tutor.")
 
 
 class TutorSettings(Section):

@@ -1,0 +1,86 @@
+# Everything runs from a virtual environment in .venv, which the first call makes. `make help` lists the calls.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help run check test lint bench wheel docs clean
+
+PYTHON := .venv/bin/python
+PIP_INSTALL := $(PYTHON) -m pip install --quiet --no-input --disable-pip-version-check
+NPM := ../../scripts/with-node npm
+CLIENT := web/client
+PAGE := $(CLIENT)/dist/index.html
+CLIENT_SOURCES := $(shell find $(CLIENT) \( -name node_modules -o -name dist -o -name test-results \) -prune -o -type f -print 2>/dev/null)
+
+# Only a missing .venv needs a search for a Python; an unfit machine then gets one line instead of a failed rule.
+ifeq ($(wildcard $(PYTHON)),)
+  ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
+    BASE_PYTHON := $(shell scripts/find-python)
+    ifneq ($(words $(BASE_PYTHON)),1)
+      $(error $(BASE_PYTHON))
+    endif
+  endif
+endif
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: .make/base $(PAGE) ## set up what is missing and serve (options: ARGS="--port 8000")
+	@exec $(PYTHON) run_agent.py serve $(ARGS)
+
+check: .make/base $(PAGE) ## say what is missing or wrong on this machine
+	@$(PYTHON) run_agent.py check $(ARGS)
+
+test: .make/dev $(PAGE) ## all tests (options: ARGS="-k name")
+	@scripts/system-packages
+	$(PYTHON) -m pytest $(ARGS)
+	@if [ -f $(CLIENT)/package.json ]; then cd $(CLIENT) && $(NPM) test --if-present; fi
+
+lint: .make/dev .make/client ## style and types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	@if [ -f $(CLIENT)/package.json ]; then cd $(CLIENT) && $(NPM) run --if-present typecheck; fi
+
+bench: .make/dev $(PAGE) ## measure beside a peer (options: ARGS="latency --quick")
+	@scripts/system-packages
+	$(PYTHON) -m bench $(or $(ARGS),latency)
+
+wheel: .make/base $(PAGE) ## one installable file, with the page, in dist/
+	@rm -rf build # What an earlier wheel left there would be packed again.
+	$(PYTHON) -m pip wheel --quiet --no-input --no-deps --wheel-dir dist .
+
+docs: .make/base ## configs/embedded.yaml and docs/configuration.md from the settings tree
+	$(PYTHON) scripts/make-config-docs
+
+clean: ## forget what was set up and built (not data/)
+	rm -rf .venv .make build dist $(CLIENT)/node_modules $(CLIENT)/dist
+
+.venv/pyvenv.cfg:
+	@echo "Making .venv with $(BASE_PYTHON)"
+	@$(BASE_PYTHON) -m venv --clear .venv
+	@touch $@
+
+.make/base: .venv/pyvenv.cfg requirements/base.txt
+	@echo "Installing Python packages"
+	@$(PIP_INSTALL) -r requirements/base.txt
+	@mkdir -p .make && touch $@
+
+.make/dev: .make/base requirements/dev.txt
+	@echo "Installing Python packages for development"
+	@$(PIP_INSTALL) -r requirements/dev.txt
+	@mkdir -p .make && touch $@
+
+# No lock file: it would list download addresses. package.json names exact versions.
+.make/client: .make/base $(wildcard $(CLIENT)/package.json)
+	@if [ -f $(CLIENT)/package.json ]; then \
+		echo "Installing the page's packages"; \
+		cd $(CLIENT) && $(NPM) install --no-package-lock --no-audit --no-fund --loglevel=error; \
+	fi
+	@mkdir -p .make && touch $@
+
+$(PAGE): .make/client $(CLIENT_SOURCES)
+	@if [ -f $(CLIENT)/package.json ]; then \
+		echo "Building the page"; \
+		cd $(CLIENT) && $(NPM) run --silent build && touch -c dist/index.html; \
+	fi
