@@ -1,0 +1,66 @@
+"""The first report of a call: what was measured, what was wrong in the learner's own words, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.analysis.advice import strengths, suggestions
+from agent.analysis.latency import latency
+from agent.analysis.measure import Measure
+from agent.analysis.mistakes import mistakes
+from agent.analysis.rate import words_per_minute
+from agent.analysis.response import response_time_s
+from agent.analysis.scores import NOT_ENOUGH, Speech, final_score, grammar_score, speech
+from agent.analysis.talk import interruptions, learner_words, talk_ratio, turn_count
+from agent.analysis.vocabulary import vocabulary_size
+from agent.analysis.words import learner_turns
+from agent.record import CallRecord
+
+
+def first_report(record: CallRecord) -> dict[str, Any]:
+    """The report of ``record``, JSON-ready. Never raises for a record, however odd.
+
+    ``grammar_score`` and ``final_score`` are 0 to 100, or ``None`` with the reason among ``notes``. ``mistakes`` are
+    ``{original, correction, explanation, turn, time_s}``; ``measures`` are ``{value, unit, source}`` by name; ``latency`` is
+    ``{v2v_p50_ms, v2v_p90_ms, n}``.
+    """
+    of = speech(record)
+    found, left_out = mistakes(record)
+    measures: dict[str, Measure] = {
+        "talk_ratio": talk_ratio(record),
+        "learner_words": learner_words(record),
+        "learner_turns": turn_count(record, "learner"),
+        "tutor_turns": turn_count(record, "tutor"),
+        "words_per_minute": words_per_minute(record),
+        "response_time_s": response_time_s(record),
+        "vocabulary_size": vocabulary_size(record),
+        "interruptions": interruptions(record),
+    }
+    grammar = grammar_score(of, found)
+    return {
+        "grammar_score": grammar,
+        "final_score": final_score(grammar, record.level, measures["words_per_minute"].value, measures["talk_ratio"].value),
+        "mistakes": [m.to_dict() for m in found],
+        "strengths": strengths(record, of, found, measures),
+        "suggestions": suggestions(record, of, found, measures),
+        "measures": {name: measure.to_dict() for name, measure in measures.items()},
+        "latency": latency(record),
+        "notes": _notes(record, of, grammar, left_out),
+    }
+
+
+def _notes(record: CallRecord, of: Speech, grammar: int | None, left_out: int) -> list[str]:
+    notes = [of.verdict] if of.verdict is not None else []
+    notes.append(of.basis)
+    spoken = [word for turn in learner_turns(record) if not turn.typed for word in turn.words]
+    if spoken and all(word.confidence is None for word in spoken):
+        notes.append("The recogniser does not say how sure it is of a word, so spoken words cannot be judged.")
+    if grammar is not None:
+        notes.append(
+            "The grammar score counts the mistakes that the lesson knows; others may be there. The final score is the mean of "
+            "grammar, pace and share of the talk in this call. Neither is a language level."
+        )
+    if left_out and of.verdict != NOT_ENOUGH:
+        corrections = "1 correction was" if left_out == 1 else f"{left_out} corrections were"
+        notes.append(f"{corrections} left out, because the words were not heard well enough.")
+    return notes
