@@ -23,7 +23,7 @@ def _pocketsphinx(settings: Settings) -> Engine:
 def _scripted(settings: Settings) -> Engine:
     from pipeline.llm.scripted import ScriptedEngine
 
-    return ScriptedEngine()
+    return ScriptedEngine(settings.tutor)
 
 
 def _espeak(settings: Settings) -> Engine:

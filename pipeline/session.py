@@ -22,6 +22,7 @@ from typing import Any, Literal
 from loguru import logger
 from pipecat.processors.aggregators.llm_context import LLMContext
 
+from agent.analysis.mistakes import stands
 from agent.analysis.report import first_report
 from agent.record import CallRecord, Correction, Level, Turn, TurnMetrics, Word
 from agent.tutor import TutorReply
@@ -276,11 +277,10 @@ class Session:
         if reply.corrections and learner is not None and not learner.corrections:
             learner.corrections = [Correction(c.original, c.correction, c.explanation) for c in reply.corrections]
             await self._durable(self.services.recorder.add_turn(self.id, learner))
-            items = [
-                CorrectionItem(original=c.original, correction=c.correction, explanation=c.explanation)
-                for c in reply.corrections
-            ]
-            await self.send(Corrections(turn=learner.index, items=items))
+            sure = [c for c in learner.corrections if stands(c, learner)]
+            items = [CorrectionItem(original=c.original, correction=c.correction, explanation=c.explanation) for c in sure]
+            if items:
+                await self.send(Corrections(turn=learner.index, items=items))
         await self.send(Suggestions(items=list(reply.suggestions)))
 
     # The end

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from loguru import logger
 
 from agent.analysis.report import first_report
-from agent.lessons import Lesson, load_lessons
+from agent.lessons import Lesson
 from agent.record import Level
 from pipeline.engine import AtCapacity, Engine
+from pipeline.lessons import offered_lessons
 from pipeline.metrics import prometheus
 from pipeline.metrics.loop_lag import LoopLagMonitor
 from pipeline.models import SharedModels
@@ -69,7 +70,7 @@ class SessionManager:
     async def start(self) -> None:
         """Open the store, close what an earlier process left open, and load the engines and models."""
         self.lag.start()
-        self.lessons = await asyncio.to_thread(load_lessons)
+        self.lessons = await asyncio.to_thread(offered_lessons, self.settings.tutor)
         self._store = await open_store(self.settings.data_dir)
         orphans = await self._store.close_orphans(time.time(), first_report)
         if orphans:

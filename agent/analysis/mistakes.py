@@ -51,6 +51,11 @@ def mistakes(record: CallRecord) -> tuple[list[FoundMistake], int]:
     return found, unsure
 
 
+def stands(correction: Correction, turn: Turn) -> bool:
+    """Whether the correction rests on words that were typed or heard well."""
+    return _place(correction, turn, said(turn)) is not None
+
+
 def edit_count(original: Sequence[str], correction: Sequence[str]) -> int:
     """Words inserted, deleted or replaced to make ``correction`` of ``original``."""
     ops = SequenceMatcher(None, original, correction, autojunk=False).get_opcodes()

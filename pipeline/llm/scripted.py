@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import fields
 from typing import Any, Literal
 
@@ -11,10 +12,11 @@ from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.llm_service import LLMService
 from pipecat.services.settings import LLMSettings
 
-from agent.lessons import load_lessons
 from agent.scripted import ScriptedTutor, chunks
 from agent.tutor import Message, Tutor
 from pipeline.engine import CallState, EngineState, EngineStatus
+from pipeline.lessons import offered_lessons
+from pipeline.settings.tree import TutorSettings
 
 _ROLES = ("user", "assistant")
 
@@ -60,7 +62,8 @@ class ScriptedEngine:
     name = "scripted"
     stage: Literal["llm"] = "llm"
 
-    def __init__(self) -> None:
+    def __init__(self, settings: TutorSettings) -> None:
+        self._settings = settings
         self._tutor: Tutor | None = None
         self._state: EngineState = "unloaded"
         self._lessons: list[str] = []
@@ -68,7 +71,7 @@ class ScriptedEngine:
     async def load(self) -> None:
         """Read the lessons."""
         self._state = "loading"
-        lessons = load_lessons()
+        lessons = await asyncio.to_thread(offered_lessons, self._settings)
         self._lessons = sorted(lessons)
         self._tutor = ScriptedTutor(lessons)
         self._state = "ready"

@@ -128,6 +128,8 @@ def load_settings(
 def _check_lesson(settings: Settings, layers: list[_Layer]) -> None:
     """The first lesson must exist. Only names are looked at: reading lessons is not the settings' business."""
     lessons = sorted({file.stem for file in (ROOT / "agent" / "lessons").glob("*.yaml")} - {"common"})
+    if settings.tutor.read_aloud_file is not None:
+        lessons.append("read_aloud")
     if lessons and settings.tutor.lesson not in lessons:
         location = ("tutor", "lesson")
         place = next((p for layer in reversed(layers) if (p := layer.place(location))), _dotted(location))
