@@ -79,6 +79,7 @@ class CallObserver:
         self._clock = TurnClock(self._on_row)
         self._exporter = prometheus.RowExporter(transport.door)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writes: set[asyncio.Task[None]] = set()
         self._captions: asyncio.Task[None] | None = None
         self._interruption_settled = asyncio.Event()
         self._reply: Reply | None = None
@@ -217,7 +218,8 @@ class CallObserver:
             self._answered = True
             words = [] if typed else self._words()
             started_at = now if typed or self._turn_from_at is None else self._turn_from_at
-            turn = await self._session.add_turn("learner", text, started_at=started_at, ended_at=now, words=words, typed=typed)
+            turn = self._session.take_turn("learner", text, started_at=started_at, ended_at=now, words=words, typed=typed)
+            await self._session.keep_turn(turn)
             self._clock.number(turn.index)
             self._segments.clear()
             await self._session.send(Transcript(text=text, is_final=True))
@@ -307,9 +309,10 @@ class CallObserver:
         self._unsettled = reply
         if reply.text.strip():
             await self._show_words(reply, everything=True)
-            await self._session.add_turn(
+            turn = self._session.take_turn(
                 "tutor", reply.text.strip(), started_at=reply.started_at, ended_at=time.time(), words=reply.words
             )
+            await self._session.keep_turn(turn)
         await self._session.send(TurnComplete())
 
     async def _cut_reply(self) -> None:
@@ -325,13 +328,16 @@ class CallObserver:
             self._spawn(self._mark_stopped(reply.utterance))
         if not reply.complete:
             await self._session.send(AiText(text=reply.text.strip(), is_complete=True))
-        if reply.cut_to:
-            heard_words = [w for w in reply.words if w.start_s < heard_s]
-            await self._session.add_turn(
-                "tutor", reply.cut_to, started_at=reply.started_at, ended_at=time.time(), words=heard_words, interrupted=True
-            )
         await self._session.send(Interrupted(text=reply.cut_to))
         await self._session.send(TurnComplete())
+        if reply.cut_to:
+            heard_words = [w for w in reply.words if w.start_s < heard_s]
+            turn = self._session.take_turn(
+                "tutor", reply.cut_to, started_at=reply.started_at, ended_at=time.time(), words=heard_words, interrupted=True
+            )
+            # Not awaited: the voice must stop now. Writes keep their order, and ``finish`` and ``close`` wait for this one.
+            self._writes.add(write := asyncio.create_task(self._session.keep_turn(turn)))
+            write.add_done_callback(self._writes.discard)
 
     async def _mark_stopped(self, utterance: str) -> None:
         await asyncio.sleep(LAST_PACKETS_S)
@@ -371,12 +377,15 @@ class CallObserver:
         """Record what is still unrecorded: a reply in mid-air and words of an unfinished turn. Safe to call twice."""
         await self._cut_reply()
         self._settle_context()
+        if self._writes:
+            await asyncio.wait(self._writes)
         text = self._heard_so_far()
         if text:
             words = self._words()
             self._segments.clear()
             started_at = self._turn_from_at if self._turn_from_at is not None else time.time()
-            await self._session.add_turn("learner", text, started_at=started_at, ended_at=time.time(), words=words)
+            turn = self._session.take_turn("learner", text, started_at=started_at, ended_at=time.time(), words=words)
+            await self._session.keep_turn(turn)
             self._session.context.add_message({"role": "user", "content": text})
             self._session.messages_recorded = len(self._session.context.messages)
 
@@ -385,8 +394,8 @@ class CallObserver:
         tasks = [t for t in self._tasks if t is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if tasks or self._writes:
+            await asyncio.wait([*tasks, *self._writes])
         self._transport.playout.on_first_voiced = self._transport.playout.on_heard = None
 
     def _spawn(self, coroutine: Any) -> asyncio.Task[None]:

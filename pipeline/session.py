@@ -125,9 +125,8 @@ class Session:
                 try:
                     await call.start()
                 except BaseException:
-                    self.state = "detached" if resumed else "new"
-                    if resumed:
-                        self._start_timer()
+                    self._set_state("detached" if resumed else "new")
+                    self._start_timer()
                     raise
             self._call, self._transport = call, transport
             self._set_state("attached")
@@ -217,7 +216,7 @@ class Session:
 
     # What the call reports
 
-    async def add_turn(
+    def take_turn(
         self,
         role: Literal["learner", "tutor"],
         text: str,
@@ -228,7 +227,7 @@ class Session:
         interrupted: bool = False,
         typed: bool = False,
     ) -> Turn:
-        """Record a finished turn; it is durable when this returns."""
+        """Take a finished turn into the record; ``keep_turn`` makes it durable."""
         turn = Turn(
             index=len(self.record.turns),
             role=role,
@@ -241,8 +240,11 @@ class Session:
         )
         self.record.turns.append(turn)
         prometheus.TURNS.labels(role).inc()
-        await self._durable(self.services.recorder.add_turn(self.id, turn))
         return turn
+
+    async def keep_turn(self, turn: Turn) -> None:
+        """Write a turn; it is durable when this returns. Turns are written in the order of these calls."""
+        await self._durable(self.services.recorder.add_turn(self.id, turn))
 
     async def unheard(self) -> None:
         """The learner spoke, but nothing could be made out."""
@@ -276,7 +278,7 @@ class Session:
         learner = next((t for t in reversed(self.record.turns) if t.role == "learner"), None)
         if reply.corrections and learner is not None and not learner.corrections:
             learner.corrections = [Correction(c.original, c.correction, c.explanation) for c in reply.corrections]
-            await self._durable(self.services.recorder.add_turn(self.id, learner))
+            await self.keep_turn(learner)
             sure = [c for c in learner.corrections if stands(c, learner)]
             items = [CorrectionItem(original=c.original, correction=c.correction, explanation=c.explanation) for c in sure]
             if items:
@@ -313,15 +315,17 @@ class Session:
                 transport, self._transport = self._transport, None
                 if transport is not None:
                     transport.on_command = transport.on_lost = transport.on_ready = None
-                    await transport.close(1000, reason)
                 if call is not None:
                     await call.stop()
                 self._set_state("ended")
                 prometheus.CALLS_ENDED.labels(reason).inc()
                 logger.info("call ended: {}; {} turns", reason, len(self.record.turns))
             self._ended.set()
+        # The place is free before the client learns that the call is over, so that it may dial again at once.
         if self._on_ended is not None:
             self._on_ended(self)
+        if transport is not None:
+            await transport.close(1000, reason)
         return self._report
 
     async def _end_quietly(self, reason: str) -> None:

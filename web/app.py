@@ -1,0 +1,129 @@
+"""The web application: every door and route, behind one guard.
+
+``create_app`` builds it from the settings. It answers at once; engines load in the background, and ``/ready`` says when calls
+can begin. Start it with ``web.serving.uvicorn_options``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from loguru import logger
+from starlette.middleware.cors import CORSMiddleware
+
+from pipeline.engine import Engine
+from pipeline.sessions import SessionManager
+from pipeline.settings.tree import Settings
+from pipeline.transports.signalling import Signalling
+from pipeline.transports.webrtc_warmup import warm_up
+from web import problems
+from web.auth import Authenticator
+from web.doors import webrtc, websocket
+from web.guard import Guard
+from web.openapi import describe
+from web.origin import host_policy, parse_allowed_origins
+from web.rate import RateLimiter
+from web.routes import health, lessons, page, sessions
+from web.state import WebState
+
+_ABOUT = """A self-hosted voice tutor for learners of English.
+
+Talk with it over WebRTC (`POST /api/offer`) or the WebSocket `/ws/conversation` (pcm16 and JSON; see `docs/websocket.md`).
+Errors are problem documents (RFC 9457). Times are ISO 8601 in UTC."""
+_TAGS = [
+    {"name": "page", "description": "The page and its login."},
+    {"name": "health", "description": "How the process and its machine are doing."},
+    {"name": "lessons", "description": "What a call can be about."},
+    {"name": "sessions", "description": "Live and past conversations."},
+    {"name": "webrtc", "description": "The WebRTC door."},
+]
+
+
+def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = None, page_dir: Path | None = None) -> FastAPI:
+    """The application.
+
+    ``engines`` replaces engines of the settings by stage, and ``page_dir`` the folder of the built page, for tests and
+    benchmarks.
+
+    Raises:
+        ValueError: an origin of ``server.allowed_origins`` is none, or an engine is unknown.
+    """
+    origins = parse_allowed_origins(settings.server.allowed_origins)
+    token = settings.auth.token.get_secret_value() if settings.auth.token is not None else None
+    auth = Authenticator(token)
+    per_minute = settings.server.session_rate_per_minute
+    state = WebState(
+        settings=settings,
+        sessions=SessionManager(settings, engines=engines),
+        auth=auth,
+        signalling=Signalling(settings.webrtc, detach_after_s=settings.session.detach_after_s),
+        peers=webrtc.Peers(),
+        session_rate=RateLimiter(per_minute, per_minute / 60),
+        page_dir=page_dir or page.PAGE_DIR,
+    )
+    app = FastAPI(
+        title="Parley",
+        version=page.app_version(),
+        description=_ABOUT,
+        openapi_tags=_TAGS,
+        lifespan=_lifespan,
+        # The pages of Swagger and ReDoc load scripts from elsewhere, which the page's policy forbids.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.parley = state
+    app.state.sessions = state.sessions
+    problems.install(app)
+    for router in (page.router, health.router, lessons.router, sessions.router, webrtc.router, websocket.router):
+        app.include_router(router)
+    app.router.routes.append(page.PageFiles(state.page_dir))
+    hosts = host_policy(settings.server.host, machine_names(), settings.server.allowed_hosts)
+    app.add_middleware(Guard, hosts=hosts, origins=origins, auth=auth, max_body_bytes=settings.server.max_body_bytes)
+    if settings.server.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[o.rstrip("/") for o in settings.server.allowed_origins],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Retry-After"],
+        )
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    return app
+
+
+def machine_names() -> set[str]:
+    """This machine's own names, without asking a name server (which could take seconds)."""
+    name = socket.gethostname()
+    short = name.partition(".")[0]
+    return {name, short, f"{short}.local"}
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    state: WebState = app.state.parley
+    # Not awaited: the server listens only after this function has yielded.
+    state.loading = asyncio.create_task(_load(state), name="loading")
+    try:
+        yield
+    finally:
+        state.loading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await state.loading
+        await state.sessions.close()
+        await state.signalling.close()
+
+
+async def _load(state: WebState) -> None:
+    try:
+        await asyncio.gather(state.sessions.start(), warm_up(state.settings.webrtc))
+    except Exception as e:
+        state.load_error = f"{type(e).__name__}: {e}"
+        logger.opt(exception=e).error("loading failed")
+    else:
+        logger.info("ready for calls")

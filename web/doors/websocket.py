@@ -1,0 +1,384 @@
+"""The WebSocket door: ``/ws/conversation``. ``docs/websocket.md`` is its description.
+
+One ``_Conversation`` per socket owns the read loop; what it reads goes into the transport of the session's call. Nothing that a
+client sends ends the loop but abuse: a bad message is answered with an ``error`` that says what was wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any, cast
+
+from fastapi import APIRouter, WebSocket
+from loguru import logger
+from starlette.types import Message
+from starlette.websockets import WebSocketDisconnect
+
+from agent.record import LEVELS, Level
+from pipeline.call import BuildFailed
+from pipeline.engine import AtCapacity
+from pipeline.messages import (
+    EXTRA_CLIENT_TYPES,
+    INPUT_RATE_HZ,
+    BadMessage,
+    Connected,
+    EndConversation,
+    Error,
+    Ping,
+    Playout,
+    Pong,
+    Resume,
+    parse_client_message,
+    to_wire,
+)
+from pipeline.session import Session
+from pipeline.sessions import UnknownLesson
+from pipeline.transports.pacing import SpeedMeter
+from pipeline.transports.websocket import CLOSE_TIMEOUT_S, WebSocketTransport
+from web.problems import ProblemError, problem_response
+from web.rate import Bucket
+from web.state import count_session, state_of
+
+router = APIRouter()
+
+RESUME_WAIT_S = 0.3  # how long the first message of a client with extras may take to be a ``resume``
+MAX_JSON_CHARS = 16_384
+STRIKES, STRIKES_PER_S = 30, 1.0  # bad messages that are forgiven at once, and per second
+MESSAGES, MESSAGES_PER_S = 200, 50.0  # JSON messages
+CHUNKS, CHUNKS_PER_S = 2_000, 1_000.0  # binary messages
+READ_SPEED = 100.0  # a client that is too fast is read no faster than this multiple of real time
+CLOSE_REASON_BYTES = 123  # RFC 6455, 5.5
+ABUSE, TOO_BIG, TRY_LATER, FAILED = 1008, 1009, 1013, 1011
+
+
+class _Abuse(Exception):
+    """The connection ends; the text says why."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class _SocketSink:
+    """The writing half of a Starlette WebSocket, as ``pipeline.transports.outbox.Sink``."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self.closed = asyncio.Event()
+
+    async def send_json(self, data: dict[str, Any]) -> None:
+        await self._send({"type": "websocket.send", "text": json.dumps(data, separators=(",", ":"))})
+
+    async def send_bytes(self, data: bytes) -> None:
+        await self._send({"type": "websocket.send", "bytes": data})
+
+    async def close(self, code: int, reason: str) -> None:
+        if self.closed.is_set():
+            return
+        self.closed.set()
+        short = reason.encode()[:CLOSE_REASON_BYTES].decode(errors="ignore")
+        try:
+            await self._websocket.close(code, short)
+        except (RuntimeError, WebSocketDisconnect, OSError):
+            pass  # the client was faster
+
+    async def _send(self, message: Message) -> None:
+        try:
+            await self._websocket.send(message)
+        except (RuntimeError, WebSocketDisconnect) as e:
+            raise ConnectionError("closed") from e
+
+
+@router.websocket("/ws/conversation")
+async def conversation(websocket: WebSocket) -> None:
+    """A call over this socket."""
+    try:
+        count_session(websocket)
+    except ProblemError as e:
+        await websocket.send_denial_response(
+            problem_response(e.status_code, e.detail, kind=e.kind, title=e.title, headers=dict(e.headers or {}))
+        )
+        return
+    await websocket.accept()
+    await _Conversation(websocket).run()
+
+
+class _Conversation:
+    """One socket from its first message to its last."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._state = state_of(websocket)
+        self._limits = self._state.settings.limits
+        self._query = websocket.query_params
+        self._extras = self._query.get("extras", "").lower() in ("1", "true", "yes")
+        self._sink = _SocketSink(websocket)
+        self._transport: WebSocketTransport | None = None
+        self._session: Session | None = None
+        self._notices: list[str] = []
+        self._strikes = Bucket(STRIKES, STRIKES_PER_S)
+        self._messages = Bucket(MESSAGES, MESSAGES_PER_S)
+        self._chunks = Bucket(CHUNKS, CHUNKS_PER_S)
+        self._speed = SpeedMeter(self._limits.ws_max_audio_speed)
+        self._slowed_at = float("-inf")
+
+    async def run(self) -> None:
+        """Serve the socket until either side closes it."""
+        reader = asyncio.create_task(self._converse(), name="websocket reader")
+        closed = asyncio.create_task(self._sink.closed.wait(), name="websocket closed")
+        try:
+            await asyncio.wait({reader, closed}, return_when=asyncio.FIRST_COMPLETED)
+            # A closed socket ends the reader by itself, unless the client has stalled.
+            await asyncio.wait({reader}, timeout=CLOSE_TIMEOUT_S + 1.0)
+        finally:
+            for task in (reader, closed):
+                task.cancel()
+            results = await asyncio.gather(reader, closed, return_exceptions=True)
+            await self._finish(results[0])
+
+    async def _finish(self, outcome: object) -> None:
+        failed = isinstance(outcome, Exception)
+        if failed:
+            logger.opt(exception=cast(Exception, outcome)).error("the WebSocket door failed")
+        reason = outcome if isinstance(outcome, str) else "the connection ended"
+        transport = self._transport
+        if transport is not None:
+            await transport.lost(reason)
+            await transport.close(FAILED if failed else 1000, reason)
+        else:
+            await self._sink.close(FAILED if failed else 1000, reason)
+
+    async def _converse(self) -> str:
+        """Open the session and read until the client is gone. Returns why it ended."""
+        try:
+            pending = await self._open()
+            if self._transport is None:
+                return "refused"
+            while True:
+                message = pending or await self._websocket.receive()
+                pending = None
+                if message["type"] == "websocket.disconnect":
+                    return f"the client closed the connection ({message.get('code', 1005)})"
+                await self._take(message, time.monotonic())
+        except WebSocketDisconnect as e:
+            return f"the client closed the connection ({e.code})"
+        except _Abuse as e:
+            await self._expel(e)
+            return str(e)
+
+    # Opening
+
+    async def _open(self) -> Message | None:
+        """Find or make the session and attach to it. Returns a message that was read on the way and is not dealt with."""
+        pending: Message | None = None
+        token: str | None = self._websocket.scope["state"].get("secrets", {}).get("resume")
+        if token is not None and not self._extras:
+            self._notices.append("resume: needs ?extras=1")
+            token = None
+        if token is None and self._extras:
+            token, pending = await self._early_resume()
+            if pending is not None and pending["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(pending.get("code", 1005))
+        session = self._state.sessions.by_token(token) if token is not None else None
+        if token is not None and session is None:
+            self._notices.append("resume: no session waits for this token; a new one was started")
+        if session is not None:
+            await self._attach(session, resumed=session.state != "new" or session.record.door != "rest")
+        elif (session := await self._create()) is not None:
+            await self._attach(session, resumed=False)
+        return pending
+
+    async def _early_resume(self) -> tuple[str | None, Message | None]:
+        try:
+            async with asyncio.timeout(RESUME_WAIT_S):
+                first = await self._websocket.receive()
+        except TimeoutError:
+            return None, None
+        text = first.get("text")
+        if text is not None and len(text) <= MAX_JSON_CHARS:
+            try:
+                message = parse_client_message(json.loads(text))
+            except (ValueError, RecursionError):
+                return None, first
+            if isinstance(message, Resume):
+                return message.token, None
+        return None, first
+
+    async def _create(self) -> Session | None:
+        level, lesson = self._wanted_level(), self._query.get("lesson")
+        sessions = self._state.sessions
+        try:
+            try:
+                return await sessions.create(door="websocket", level=level, lesson=lesson)
+            except UnknownLesson as e:
+                self._notices.append(f"lesson: {e}")
+                return await sessions.create(door="websocket", level=level)
+        except AtCapacity as e:
+            await self._refuse(TRY_LATER, f"at capacity: {e}; try again in {e.retry_after_s:.0f} s")
+            return None
+
+    def _wanted_level(self) -> Level | None:
+        level = self._query.get("level")
+        if level is None or level in LEVELS:
+            return level
+        self._notices.append(f"level: {level[:40]!r} is not one of {', '.join(LEVELS)}")
+        return None
+
+    async def _attach(self, session: Session, *, resumed: bool) -> None:
+        if not resumed:
+            session.record.door = "websocket"  # it may have been made over REST
+        transport = WebSocketTransport(
+            self._sink, extras=self._extras, max_audio_speed=self._limits.ws_max_audio_speed, clock=time.monotonic
+        )
+        hello = Connected(session_id=session.id)
+        if self._extras:
+            hello = Connected(
+                session_id=session.id,
+                resume_token=session.resume_token,
+                level=session.record.level,
+                lesson=session.record.lesson,
+                resumed=resumed,
+            )
+        await transport.send(hello)
+        for notice in self._notices:
+            await transport.send(Error(message=notice))
+        self._notices.clear()
+        try:
+            await session.attach(transport)
+        except BuildFailed as e:
+            logger.error("a call could not be built: {}", e)
+            if session.state == "new":
+                await session.discard()  # nothing else would end it
+            await transport.send(Error(message="the call could not be built; please try again"))
+            await transport.close(FAILED, "the call could not be built")
+            return
+        except BaseException:
+            await transport.release()
+            if session.state == "new":
+                await session.discard()  # nothing else would end it
+            raise
+        self._session, self._transport = session, transport
+
+    async def _refuse(self, code: int, reason: str) -> None:
+        try:
+            await self._sink.send_json(to_wire(Error(message=reason)))
+        except OSError:
+            pass
+        await self._sink.close(code, reason)
+
+    async def _expel(self, abuse: _Abuse) -> None:
+        logger.warning("a WebSocket client was expelled: {}", abuse)
+        if self._transport is not None:
+            await self._transport.send(Error(message=str(abuse)))
+            await self._transport.expel(abuse.code, str(abuse))
+
+    # Reading
+
+    async def _take(self, message: Message, now: float) -> None:
+        data, text = message.get("bytes"), message.get("text")
+        # Characters stand in for the bytes of a text: at most four times too lenient, and cheap.
+        size = len(data) if data is not None else len(text or "")
+        if size > self._limits.ws_max_message_bytes:
+            raise _Abuse(TOO_BIG, f"a message of {size} bytes is over the limit of {self._limits.ws_max_message_bytes}")
+        if data is not None:
+            await self._take_audio(data, now)
+        elif text is not None:
+            await self._take_json(text, now)
+
+    async def _take_audio(self, data: bytes, now: float) -> None:
+        assert self._transport is not None
+        if not self._chunks.take(now):
+            # Not reading is the one answer that costs a flood more than it costs the server.
+            await asyncio.sleep(self._chunks.retry_after_s(now))
+            now = time.monotonic()
+        if len(data) % 2:
+            await self._strike(f"audio must be whole 16-bit samples, this message has {len(data)} bytes", now)
+            return
+        seconds = len(data) / 2 / INPUT_RATE_HZ
+        if self._speed.observe(seconds, now):
+            raise _Abuse(ABUSE, f"audio has come at over {self._limits.ws_max_audio_speed:g} times real time for too long")
+        self._transport.feed_audio(data, now)
+        if self._speed.over:
+            await asyncio.sleep(min(1.0, seconds / READ_SPEED))
+
+    async def _take_json(self, text: str, now: float) -> None:
+        if not self._messages.take(now):
+            await self._strike(f"too many messages: {MESSAGES_PER_S:g} a second are allowed", now, once_a_second=True)
+            return
+        if len(text) > MAX_JSON_CHARS:
+            await self._strike(f"a message of {len(text)} characters is over the limit of {MAX_JSON_CHARS}", now)
+            return
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as e:
+            what = f": {e}" if isinstance(e, json.JSONDecodeError) else ""
+            await self._strike(f"not valid JSON{what}", now)
+            return
+        try:
+            message = parse_client_message(data)
+        except BadMessage as e:
+            await self._strike(str(e), now)
+            return
+        if message.type in EXTRA_CLIENT_TYPES and not self._extras:
+            await self._strike(f"{message.type!r} needs ?extras=1", now)
+            return
+        assert self._transport is not None
+        match message:
+            case Ping():
+                await self._transport.send(Pong())
+            case Playout():
+                self._transport.report_playout(message, now)
+            case Resume(token=token):
+                await self._resume(token)
+            case _:
+                await self._command(message)
+
+    async def _command(self, message: Any) -> None:
+        assert self._transport is not None
+        assert self._session is not None
+        handler = self._transport.on_command
+        if handler is None:
+            if isinstance(message, EndConversation):
+                await self._session.end("ended by the learner")
+                return
+            await self._transport.send(Error(message=f"{message.type}: not possible now"))
+            return
+        try:
+            await handler(message)
+        except Exception as e:
+            logger.opt(exception=e).error("{} failed", message.type)
+            await self._transport.send(Error(message=f"{message.type}: the server could not do that"))
+
+    async def _resume(self, token: str) -> None:
+        """Leave the new session for a detached one; possible until the learner has said something in the new one."""
+        assert self._transport is not None
+        assert self._session is not None
+        found, fresh = self._state.sessions.by_token(token), self._session
+        problem = None
+        if found is None:
+            problem = "resume: no session waits for this token"
+        elif found is fresh:
+            problem = "resume: this connection has that session already"
+        elif any(turn.role == "learner" for turn in fresh.record.turns):
+            problem = "resume: too late, this conversation has begun"
+        if problem is not None or found is None:
+            await self._transport.send(Error(message=problem or ""))
+            return
+        old, self._transport = self._transport, None
+        old.on_command = old.on_lost = old.on_ready = None
+        await fresh.discard()
+        await old.release()
+        await self._attach(found, resumed=True)
+        if self._transport is None:
+            raise _Abuse(FAILED, "the session could not be taken up")
+
+    async def _strike(self, error: str, now: float, *, once_a_second: bool = False) -> None:
+        assert self._transport is not None
+        if not self._strikes.take(now):
+            raise _Abuse(ABUSE, f"too many bad messages; the last: {error}")
+        if once_a_second and now - self._slowed_at < 1.0:
+            return
+        self._slowed_at = now
+        await self._transport.send(Error(message=error))

@@ -1,0 +1,66 @@
+"""Token buckets: how often somebody may do something. Pure: the time is passed in."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Bucket:
+    """Holds at most ``capacity`` tokens and gains ``per_s`` of them a second."""
+
+    capacity: float
+    per_s: float
+    tokens: float = -1.0
+    at: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokens < 0:
+            self.tokens = self.capacity
+
+    def _refill(self, now: float) -> None:
+        if self.at is not None:
+            self.tokens = min(self.capacity, self.tokens + max(0.0, now - self.at) * self.per_s)
+        self.at = now
+
+    def take(self, now: float, cost: float = 1.0) -> bool:
+        """Take ``cost`` tokens. False, and nothing taken, where there are too few."""
+        self._refill(now)
+        if self.tokens < cost:
+            return False
+        self.tokens -= cost
+        return True
+
+    def retry_after_s(self, now: float, cost: float = 1.0) -> float:
+        """Seconds until ``take`` succeeds; 0.0 where it does now."""
+        self._refill(now)
+        return max(0.0, (cost - self.tokens) / self.per_s)
+
+
+class RateLimiter:
+    """One bucket for each key, of the ``max_keys`` keys that were seen last (so that many addresses cannot fill the memory)."""
+
+    def __init__(self, capacity: float, per_s: float, *, max_keys: int = 10_000) -> None:
+        self._capacity = capacity
+        self._per_s = per_s
+        self._max_keys = max_keys
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+
+    def take(self, key: str, now: float) -> bool:
+        """Count one act of ``key``. False: it has acted too often."""
+        return self._bucket(key).take(now)
+
+    def retry_after_s(self, key: str, now: float) -> float:
+        """Seconds until ``key`` may act again; 0.0 where it may now."""
+        return self._bucket(key).retry_after_s(now)
+
+    def _bucket(self, key: str) -> Bucket:
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(self._capacity, self._per_s)
+            if len(self._buckets) > self._max_keys:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(key)
+        return bucket

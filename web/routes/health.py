@@ -1,0 +1,163 @@
+"""How the process and its machine are doing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from web.problems import Problem, ProblemError
+from web.routes.page import app_version
+from web.schemas import EngineInfo, Gpu, GpuInfo, Health, Ready, Status, SystemInfo
+from web.state import state_of
+
+router = APIRouter(tags=["health"])
+_GPU_FIELDS = ("index", "name", "memory.total", "memory.used", "utilization.gpu", "temperature.gpu")
+_GPU_TIMEOUT_S = 5.0
+
+
+@router.get("/health")
+async def health() -> Health:
+    """Whether the process is alive. The only route that never asks for a token."""
+    return Health()
+
+
+@router.get("/ready", responses={503: {"model": Problem, "description": "Still loading, or loading failed."}})
+async def ready(request: Request) -> Ready:
+    """Whether calls can begin."""
+    state = state_of(request)
+    if state.load_error is not None:
+        raise ProblemError(503, f"loading failed: {state.load_error}", kind="load-failed", title="Loading failed")
+    if not state.ready:
+        raise ProblemError(503, "the engines are still loading", kind="loading", title="Loading", retry_after_s=1)
+    return Ready()
+
+
+@router.get("/status")
+async def status(request: Request) -> Status:
+    """The engines, the calls and the uptime."""
+    state = state_of(request)
+    infos = []
+    for engine in state.sessions.engines.values():
+        s = engine.status()
+        infos.append(EngineInfo(name=s.name, stage=s.stage, state=s.state, detail=s.detail))
+    return Status(
+        ready=state.ready,
+        version=app_version(),
+        uptime_s=round(time.time() - state.started_at, 3),
+        active_calls=state.sessions.active,
+        detached_calls=state.sessions.detached,
+        max_calls=state.settings.limits.max_calls,
+        engines=infos,
+    )
+
+
+@router.get("/gpu")
+async def gpu() -> GpuInfo:
+    """The GPUs, by nvidia-smi."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return GpuInfo(available=False, reason="nvidia-smi is not installed")
+    process = await asyncio.create_subprocess_exec(
+        program,
+        f"--query-gpu={','.join(_GPU_FIELDS)}",
+        "--format=csv,noheader,nounits",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(), _GPU_TIMEOUT_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return GpuInfo(available=False, reason=f"nvidia-smi did not answer within {_GPU_TIMEOUT_S:g} s")
+    text = out.decode(errors="replace").strip()
+    if process.returncode != 0:
+        return GpuInfo(available=False, reason=f"nvidia-smi failed: {text[:200]}")
+    gpus = parse_gpus(text)
+    return GpuInfo(available=bool(gpus), reason=None if gpus else "nvidia-smi lists no GPU", gpus=gpus)
+
+
+def parse_gpus(text: str) -> list[Gpu]:
+    """Read nvidia-smi's CSV; a value that it does not know ("[N/A]") becomes ``None``, a line that is none is left out."""
+    gpus = []
+    for line in text.splitlines():
+        fields = [field.strip() for field in line.split(",")]
+        if len(fields) != len(_GPU_FIELDS) or not fields[0].isdigit():
+            continue
+        total, used, utilisation, temperature = (_number(f) for f in fields[2:])
+        gpus.append(
+            Gpu(
+                index=int(fields[0]),
+                name=fields[1],
+                memory_total_mib=total,
+                memory_used_mib=used,
+                utilisation_percent=utilisation,
+                temperature_c=temperature,
+            )
+        )
+    return gpus
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+@router.get("/system")
+async def system(request: Request) -> SystemInfo:
+    """CPU, memory, disk and this process."""
+    return await asyncio.to_thread(_system, state_of(request).settings.data_dir)
+
+
+def _system(data_dir: Path) -> SystemInfo:
+    memory, process = psutil.virtual_memory(), psutil.Process()
+    place = data_dir.resolve()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    with process.oneshot():
+        try:
+            open_files = process.num_fds()
+        except (AttributeError, psutil.Error):
+            open_files = None
+        return SystemInfo(
+            platform=platform.platform(),
+            python=platform.python_version(),
+            cpu_count=os.cpu_count() or 1,
+            cpu_percent=psutil.cpu_percent(),
+            load_average=[round(x, 2) for x in psutil.getloadavg()],
+            memory_total_bytes=memory.total,
+            memory_available_bytes=memory.available,
+            disk_free_bytes=shutil.disk_usage(place).free,
+            process_rss_bytes=process.memory_info().rss,
+            process_threads=process.num_threads(),
+            process_open_files=open_files,
+        )
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics() -> Response:
+    """Prometheus exposition."""
+    from pipeline.metrics import prometheus
+
+    body, content_type = prometheus.render()
+    return Response(body, media_type=content_type)
+
+
+@router.get("/config")
+async def config(request: Request) -> dict[str, Any]:
+    """The settings in force, secrets masked."""
+    from pipeline.settings.load import masked
+
+    return masked(state_of(request).settings)

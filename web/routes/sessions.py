@@ -1,0 +1,148 @@
+"""Sessions: made, listed, read, ended, deleted."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from agent.record import CallRecord
+from pipeline.sessions import UnknownLesson
+from web.problems import Problem, ProblemError
+from web.schemas import Ended, NewSession, SessionCreated, SessionDetail, SessionItem, SessionPage, iso_utc
+from web.state import WebState, count_session, state_of
+
+router = APIRouter(tags=["sessions"])
+SessionId = Annotated[str, Path(min_length=1, max_length=64, description="A session's id.", examples=["9f86d081884c7d65"])]
+_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such session."}}
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    429: {"model": Problem, "description": "At capacity, or too many sessions; see Retry-After."}
+}
+
+
+def unknown_lesson(e: UnknownLesson) -> ProblemError:
+    """The refusal of a lesson that does not exist."""
+    return ProblemError(422, f"lesson: {e}", kind="unknown-lesson", title="Unknown lesson")
+
+
+def _no_session(session_id: str) -> ProblemError:
+    return ProblemError(404, f"there is no session {session_id!r}", kind="unknown-session", title="Unknown session")
+
+
+def _require_store(state: WebState) -> Any:
+    try:
+        return state.sessions.store
+    except RuntimeError as e:
+        raise ProblemError(503, str(e), kind="loading", title="Loading", retry_after_s=1) from None
+
+
+@router.post("/session", status_code=201, responses=_REFUSED)
+async def create_session(request: Request, body: NewSession | None = None) -> SessionCreated:
+    """A session that waits for a connection. Connect with its resume token before it expires."""
+    state, wanted = state_of(request), body or NewSession()
+    count_session(request)
+    try:
+        session = await state.sessions.create(door="rest", level=wanted.level, lesson=wanted.lesson)
+    except UnknownLesson as e:
+        raise unknown_lesson(e) from None
+    expires = iso_utc(time.time() + state.settings.session.resume_for_s)
+    assert expires is not None
+    return SessionCreated(session_id=session.id, resume_token=session.resume_token, expires=expires)
+
+
+@router.delete("/session/{session_id}", responses=_MISSING)
+async def end_session(request: Request, session_id: SessionId) -> Ended:
+    """End a live session; its report is the answer."""
+    session = state_of(request).sessions.get(session_id)
+    if session is None:
+        raise _no_session(session_id)
+    return Ended(session_id=session.id, report=await session.end("ended over REST"))
+
+
+@router.get("/api/sessions")
+async def list_sessions(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most sessions of a page.")] = 50,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
+) -> SessionPage:
+    """All sessions, newest first."""
+    store = _require_store(state_of(request))
+    try:
+        page = await store.list_sessions(limit=limit, cursor=cursor)
+    except ValueError as e:
+        raise ProblemError(422, f"cursor: {e}", kind="invalid-request") from None
+    return SessionPage(items=[_item(s) for s in page.items], next=page.next)
+
+
+@router.get("/api/sessions/{session_id}", responses=_MISSING)
+async def get_session(request: Request, session_id: SessionId) -> SessionDetail:
+    """One session with its turns and metrics; of a live one, what has happened so far."""
+    state = state_of(request)
+    live = state.sessions.get(session_id)
+    record: CallRecord | None = live.record if live else await _require_store(state).get_session(session_id)
+    if record is None:
+        raise _no_session(session_id)
+    return SessionDetail(
+        id=record.session_id,
+        started_at=iso_utc(record.started_at) or "",
+        ended_at=iso_utc(record.ended_at),
+        door=record.door,
+        level=record.level,
+        lesson=record.lesson,
+        turn_count=len(record.turns),
+        end_reason=record.end_reason,
+        live=live is not None,
+        turns=[_turn(t) for t in record.turns],
+        metrics=[m.to_dict() for m in record.metrics],
+    )
+
+
+@router.get("/api/sessions/{session_id}/report", responses=_MISSING)
+async def get_report(request: Request, session_id: SessionId) -> dict[str, Any]:
+    """The report of a session that has ended."""
+    state = state_of(request)
+    if state.sessions.get(session_id) is not None:
+        raise ProblemError(
+            409, "the session is still running; its report comes at its end", kind="session-live", title="Still running"
+        )
+    store = _require_store(state)
+    report: dict[str, Any] | None = await store.get_report(session_id)
+    if report is None:
+        if await store.get_session(session_id) is None:
+            raise _no_session(session_id)
+        raise ProblemError(404, "this session has no report: nobody spoke in it", kind="no-report", title="No report")
+    return report
+
+
+@router.delete(
+    "/api/sessions/{session_id}",
+    status_code=204,
+    response_class=Response,
+    responses={**_MISSING, 409: {"model": Problem, "description": "The session is still running."}},
+)
+async def delete_session(request: Request, session_id: SessionId) -> Response:
+    """Delete all that is kept of a session that has ended."""
+    state = state_of(request)
+    if state.sessions.get(session_id) is not None:
+        raise ProblemError(409, "the session is still running; end it first", kind="session-live", title="Still running")
+    if not await _require_store(state).delete_session(session_id):
+        raise _no_session(session_id)
+    return Response(status_code=204)
+
+
+def _item(s: Any) -> SessionItem:
+    return SessionItem(
+        id=s.id,
+        started_at=iso_utc(s.started_at) or "",
+        ended_at=iso_utc(s.ended_at),
+        door=s.door,
+        level=s.level,
+        lesson=s.lesson,
+        turn_count=s.turn_count,
+    )
+
+
+def _turn(turn: Any) -> dict[str, Any]:
+    data: dict[str, Any] = turn.to_dict()
+    return {**data, "started_at": iso_utc(turn.started_at), "ended_at": iso_utc(turn.ended_at)}

@@ -1,0 +1,273 @@
+"""Bodies of the REST routes. Times are ISO 8601 in UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.record import LEVELS, Level
+
+ID_EXAMPLE = "9f86d081884c7d65"
+
+
+def iso_utc(at: float | None) -> str | None:
+    """Seconds since the epoch as ISO 8601 in UTC with milliseconds, e.g. ``2026-05-01T10:00:00.000Z``."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Info(BaseModel):
+    """What answers at ``/`` to a program."""
+
+    name: Literal["parley"] = "parley"
+    version: str = Field(examples=["0.1.0"])
+    openapi: str = Field("/openapi.json", description="Where these routes are described.")
+    doors: dict[str, str] = Field(examples=[{"websocket": "/ws/conversation", "webrtc": "/api/offer"}])
+
+
+class Health(BaseModel):
+    """The process is alive. It may still be loading: see ``/ready``."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    """Calls can begin."""
+
+    status: Literal["ready"] = "ready"
+
+
+class EngineInfo(BaseModel):
+    """One engine."""
+
+    name: str = Field(examples=["pocketsphinx"])
+    stage: Literal["stt", "llm", "tts"]
+    state: Literal["unloaded", "loading", "ready", "failed"]
+    detail: dict[str, Any] = Field(default_factory=dict)
+
+
+class Status(BaseModel):
+    """What the process is doing."""
+
+    ready: bool
+    version: str = Field(examples=["0.1.0"])
+    uptime_s: float = Field(examples=[73.2])
+    active_calls: int = Field(description="Sessions with a client attached.", examples=[1])
+    detached_calls: int = Field(description="Sessions that wait for their client.", examples=[0])
+    max_calls: int = Field(examples=[8])
+    engines: list[EngineInfo]
+
+
+class Gpu(BaseModel):
+    """One GPU, as nvidia-smi sees it."""
+
+    index: int
+    name: str
+    memory_total_mib: float | None
+    memory_used_mib: float | None
+    utilisation_percent: float | None
+    temperature_c: float | None
+
+
+class GpuInfo(BaseModel):
+    """The GPUs of the machine; ``reason`` says why there are none."""
+
+    available: bool = Field(examples=[False])
+    reason: str | None = Field(None, examples=["nvidia-smi is not installed"])
+    gpus: list[Gpu] = Field(default_factory=list)
+
+
+class SystemInfo(BaseModel):
+    """The machine and this process."""
+
+    platform: str
+    python: str = Field(examples=["3.11.2"])
+    cpu_count: int
+    cpu_percent: float = Field(description="Of all cores, since the last time it was asked for.")
+    load_average: list[float] = Field(description="1, 5 and 15 minutes.")
+    memory_total_bytes: int
+    memory_available_bytes: int
+    disk_free_bytes: int = Field(description="Where data_dir lies.")
+    process_rss_bytes: int
+    process_threads: int
+    process_open_files: int | None
+
+
+class LessonInfo(BaseModel):
+    """A lesson that a call can be about."""
+
+    id: str = Field(examples=["introductions"])
+    title: str = Field(examples=["Introducing yourself"])
+    goal: str
+    kind: str = Field(examples=["conversation"])
+    levels: list[Level] = Field(default=list(LEVELS))
+
+
+class Lessons(BaseModel):
+    """All lessons, and the one that is used where none is named."""
+
+    items: list[LessonInfo]
+    default: str
+
+
+class IceServerInfo(BaseModel):
+    """A STUN or TURN server, in the browser's own form (RTCIceServer)."""
+
+    model_config = ConfigDict(extra="allow")
+
+    urls: list[str] | str
+    username: str | None = None
+    credential: str | None = None
+
+
+class IceServers(BaseModel):
+    """What a page gives to its RTCPeerConnection. The credentials are short-lived."""
+
+    ice_servers: list[IceServerInfo]
+
+
+class AudioRates(BaseModel):
+    """Sample rates of the WebSocket door, in Hz."""
+
+    input_rate: int
+    output_rate: int
+
+
+class ClientConfig(BaseModel):
+    """Everything that a page needs to know before a call."""
+
+    lessons: list[LessonInfo]
+    levels: list[Level]
+    default_level: Level
+    default_lesson: str
+    ice_servers: list[IceServerInfo]
+    audio: AudioRates
+    detach_after_s: float
+    resume_for_s: float
+    max_call_s: float
+
+
+class NewSession(BaseModel):
+    """How a session is to begin; what is left out comes from the settings."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"level": "beginner", "lesson": "introductions"}]}
+    )
+
+    level: Level | None = None
+    lesson: str | None = Field(None, max_length=100)
+
+
+class SessionCreated(BaseModel):
+    """A session that waits for its connection until ``expires``."""
+
+    session_id: str = Field(examples=[ID_EXAMPLE])
+    resume_token: str = Field(description="Given to the door (`?resume=` or `session_token`) to take the session up.")
+    expires: str = Field(examples=["2026-05-01T10:00:30.000Z"])
+
+
+class SessionItem(BaseModel):
+    """One session of the list."""
+
+    id: str = Field(examples=[ID_EXAMPLE])
+    started_at: str = Field(examples=["2026-05-01T10:00:00.000Z"])
+    ended_at: str | None
+    door: str = Field(examples=["webrtc"])
+    level: Level
+    lesson: str
+    turn_count: int
+
+
+class SessionPage(BaseModel):
+    """Sessions, newest first. ``next`` is the ``cursor`` of the following page, or null at the end."""
+
+    items: list[SessionItem]
+    next: str | None
+
+
+class SessionDetail(SessionItem):
+    """A session with all that was said. ``turns`` and ``metrics`` are the fields of ``agent.record``."""
+
+    end_reason: str | None
+    live: bool = Field(description="Whether the session has not ended.")
+    turns: list[dict[str, Any]]
+    metrics: list[dict[str, Any]]
+
+
+class Ended(BaseModel):
+    """A session was ended."""
+
+    session_id: str = Field(examples=[ID_EXAMPLE])
+    report: dict[str, Any]
+
+
+class OfferData(BaseModel):
+    """What a WebRTC client may ask for with its offer."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    session_token: str | None = Field(None, max_length=200, description="Take up the session of this resume token.")
+    resume: str | None = Field(None, max_length=200, description="The same, under the WebSocket door's name.")
+    level: Level | None = None
+    lesson: str | None = Field(None, max_length=100)
+
+    @property
+    def token(self) -> str | None:
+        """The resume token, if any."""
+        return self.session_token or self.resume
+
+
+class Offer(BaseModel):
+    """An SDP offer, in the form of pipecat's small WebRTC transport (which sends ``request_data`` or ``requestData``)."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    sdp: str = Field(min_length=1, max_length=200_000)
+    type: Literal["offer"]
+    pc_id: str | None = Field(None, max_length=200)
+    restart_pc: bool | None = None
+    request_data: OfferData | None = None
+    requestData: OfferData | None = None
+
+    @property
+    def data(self) -> OfferData:
+        """The request data, whichever way it was spelt."""
+        return self.request_data or self.requestData or OfferData()
+
+
+class Answer(BaseModel):
+    """The SDP answer. The session's id and resume token are what a later offer or REST call names."""
+
+    sdp: str
+    type: Literal["answer"] = "answer"
+    pc_id: str
+    session_id: str = Field(examples=[ID_EXAMPLE])
+    resume_token: str
+
+
+class Candidate(BaseModel):
+    """One ICE candidate, as an RTCIceCandidate gives it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    candidate: str = Field(max_length=2_000)
+    sdp_mid: str | None = Field(None, max_length=100)
+    sdp_mline_index: int | None = Field(None, ge=0, le=100)
+
+
+class Candidates(BaseModel):
+    """Candidates that a client found after its offer."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    pc_id: str = Field(max_length=200)
+    candidates: list[Candidate] = Field(max_length=100)
+
+
+class Done(BaseModel):
+    """Nothing more to say."""
+
+    status: Literal["success"] = "success"

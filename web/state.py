@@ -1,0 +1,69 @@
+"""What the routes and doors of one process share. It lies in ``app.state.parley``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from starlette.requests import HTTPConnection
+
+from pipeline.sessions import SessionManager
+from pipeline.settings.tree import Settings
+from web.auth import Authenticator
+from web.problems import ProblemError
+from web.rate import RateLimiter
+
+if TYPE_CHECKING:
+    from pipeline.transports.signalling import Signalling
+    from web.doors.webrtc import Peers
+
+
+@dataclass(slots=True)
+class WebState:
+    """Everything that outlives a request."""
+
+    settings: Settings
+    sessions: SessionManager
+    auth: Authenticator
+    signalling: Signalling
+    peers: Peers
+    session_rate: RateLimiter
+    page_dir: Path
+    started_at: float = field(default_factory=time.time)
+    loading: asyncio.Task[None] | None = None
+    load_error: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether calls can begin."""
+        return self.sessions.ready and self.load_error is None
+
+
+def state_of(connection: HTTPConnection) -> WebState:
+    """The state of the app that answers ``connection``."""
+    return cast(WebState, connection.app.state.parley)
+
+
+def address_of(connection: HTTPConnection) -> str:
+    """The client's address, as the key of its rate limits."""
+    return connection.client.host if connection.client else "unknown"
+
+
+def count_session(connection: HTTPConnection) -> None:
+    """Count a new session against the client's allowance.
+
+    Raises:
+        ProblemError: 429, the allowance is used up.
+    """
+    state, address, now = state_of(connection), address_of(connection), time.monotonic()
+    if not state.session_rate.take(address, now):
+        raise ProblemError(
+            429,
+            f"more than {state.settings.server.session_rate_per_minute} sessions a minute from {address}",
+            kind="too-many-sessions",
+            title="Too many sessions",
+            retry_after_s=state.session_rate.retry_after_s(address, now),
+        )
