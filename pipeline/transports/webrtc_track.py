@@ -1,0 +1,206 @@
+"""The tutor's audio over WebRTC: a track that paces 20 ms Opus packets and knows what of which utterance has left."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+from av.packet import Packet
+
+from pipeline.messages import OUTPUT_RATE_HZ
+from pipeline.transports.opus import ENCODER_FRAME_SAMPLES, FRAME_S, Encoder, Pcm16
+from pipeline.transports.rtp import OPUS_CLOCK_HZ, SentPositions
+from pipeline.transports.timing import PlayoutLedger
+
+AHEAD_SAMPLES = int(0.04 * OUTPUT_RATE_HZ)
+"""How far a writer may be ahead of the packets: little, so that a barge-in cuts at once; more than a frame, so that a busy
+event loop does not run it dry."""
+MAX_LATE_S = 2 * FRAME_S
+"""Up to this much lateness is made up for by sending sooner: a receiver's jitter buffer covers it, so nothing is heard."""
+FADE_SAMPLES = int(0.005 * OUTPUT_RATE_HZ)
+WRITE_TIMEOUT_S = 1.0
+_VOICED_PEAK = 32  # about -60 dBFS
+_FRAME_TICKS = int(FRAME_S * OPUS_CLOCK_HZ)
+
+
+class Pacer:
+    """When each packet is due, and which media time it carries. Pure: monotonic seconds are passed in.
+
+    After a stall the packets that were missed are never sent in a burst: media time skips them, as real silence, so what
+    follows is played without the delay that the receiver would otherwise build up.
+    """
+
+    def __init__(self) -> None:
+        self._due: float | None = None
+        self._media = -_FRAME_TICKS
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until the next packet is due; 0 when it is due or late."""
+        return 0.0 if self._due is None else max(0.0, self._due - now)
+
+    def take(self, now: float) -> int:
+        """The next packet leaves: its media time in 48 kHz ticks, from 0."""
+        self._media += _FRAME_TICKS
+        if self._due is None:
+            self._due = now
+        elif now - self._due > MAX_LATE_S:
+            missed = int((now - self._due) / FRAME_S)
+            self._media += missed * _FRAME_TICKS
+            self._due += missed * FRAME_S
+        self._due += FRAME_S
+        return self._media
+
+
+@dataclass(slots=True)
+class _Piece:
+    samples: Pcm16
+    utterance: str | None
+
+
+class OutputTrack(MediaStreamTrack):
+    """24 kHz mono pcm16 in, Opus packets out, silence where there is nothing to say.
+
+    It returns encoded packets, which aiortc sends as they are: no resampling, no thread hop, and no pure-Python loudness
+    measure over every frame.
+
+    Args:
+        ledger: Told of every sample that leaves. Its rate must be 24 kHz.
+        bitrate_bps: Opus bit rate.
+        complexity: Opus effort, 0 to 10.
+        sent_timestamp: The sender's last RTP timestamp (``aiortc_private.last_sent_timestamp``), ``None`` while there is none.
+        clock: Monotonic seconds.
+    """
+
+    kind = "audio"
+
+    def __init__(
+        self,
+        ledger: PlayoutLedger,
+        *,
+        bitrate_bps: int,
+        complexity: int,
+        sent_timestamp: Callable[[], int | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        if ledger.rate_hz != OUTPUT_RATE_HZ:
+            raise ValueError(f"the ledger counts at {ledger.rate_hz} Hz, the track sends {OUTPUT_RATE_HZ} Hz")
+        self.sent_timestamp = sent_timestamp
+        self._ledger = ledger
+        self._encoder = Encoder(bitrate_bps, complexity)
+        self._clock = clock
+        self._pacer = Pacer()
+        self._positions = SentPositions(OUTPUT_RATE_HZ)
+        self._last_media: int | None = None
+        self._queue: deque[_Piece] = deque()
+        self._queued = 0  # samples
+        self._generation = 0  # counts the calls of clear()
+        self._moved = asyncio.Event()
+
+    async def recv(self) -> Packet:
+        """The next packet, when it is due. Called by aiortc's sender."""
+        if self.readyState != "live":
+            raise MediaStreamError
+        self._learn_origin()
+        wait_s = self._pacer.wait_s(self._clock())
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+            if self.readyState != "live":
+                raise MediaStreamError
+        now = self._clock()
+        media = self._pacer.take(now)
+        self._positions.sent(media, self._ledger.position, ENCODER_FRAME_SAMPLES)
+        packet = Packet(self._encoder.encode(self._next_frame(now)))
+        packet.pts = media
+        packet.time_base = Fraction(1, OPUS_CLOCK_HZ)
+        self._last_media = media
+        self._moved.set()
+        return packet
+
+    async def write(self, pcm: bytes, utterance: str | None) -> bool:
+        """Queue pcm16 of ``utterance`` (``None``: audio that is nobody's speech); waits until at most 40 ms are ahead.
+
+        Returns ``False`` when the audio was dropped: interrupted while it waited, the track ended, or nobody fetches packets.
+        """
+        samples = np.frombuffer(pcm, np.int16)
+        generation = self._generation
+        while self._queued and self._queued + len(samples) > AHEAD_SAMPLES:
+            self._moved.clear()
+            try:
+                await asyncio.wait_for(self._moved.wait(), WRITE_TIMEOUT_S)
+            except TimeoutError:
+                return False
+            if generation != self._generation or self.readyState != "live":
+                return False
+        if self.readyState != "live":
+            return False
+        self._queue.append(_Piece(samples, utterance))
+        self._queued += len(samples)
+        return True
+
+    def clear(self) -> None:
+        """Drop what has not left; the next 5 ms of it fade out, since a cut in mid-wave clicks."""
+        self._generation += 1
+        self._moved.set()
+        if not self._queue:
+            return
+        first = self._queue[0]
+        samples = first.samples[:FADE_SAMPLES]
+        faded = (samples * np.linspace(1.0, 0.0, len(samples), dtype=np.float32)).astype(np.int16)
+        self._queue.clear()
+        self._queue.append(_Piece(faded, first.utterance))
+        self._queued = len(faded)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until everything queued has left, but no longer than ``timeout_s``."""
+        until = self._clock() + timeout_s
+        while self._queued and self.readyState == "live" and (left_s := until - self._clock()) > 0:
+            self._moved.clear()
+            try:
+                await asyncio.wait_for(self._moved.wait(), left_s)
+            except TimeoutError:
+                return
+
+    def position_of(self, rtp_timestamp: int) -> int | None:
+        """The ledger's position of the sample with this RTP timestamp, or ``None`` where it was never sent."""
+        self._learn_origin()
+        return self._positions.position_of(rtp_timestamp)
+
+    def stop(self) -> None:
+        """End the track; writers are let go."""
+        super().stop()
+        self._moved.set()
+
+    def _learn_origin(self) -> None:
+        # Asked between two packets: the sender's last timestamp belongs to the last packet that was handed out.
+        if self._positions.origin is None and self._last_media is not None:
+            timestamp = self.sent_timestamp()
+            if timestamp is not None:
+                self._positions.origin = (timestamp - self._last_media) & 0xFFFFFFFF
+
+    def _next_frame(self, now: float) -> Pcm16:
+        frame = np.zeros(ENCODER_FRAME_SAMPLES, np.int16)
+        filled = 0
+        while self._queue and filled < len(frame):
+            piece = self._queue[0]
+            part = piece.samples[: len(frame) - filled]
+            if len(part) == len(piece.samples):
+                self._queue.popleft()
+            else:
+                piece.samples = piece.samples[len(part) :]
+            frame[filled : filled + len(part)] = part
+            filled += len(part)
+            self._queued -= len(part)
+            if piece.utterance is not None:
+                self._ledger.begin(piece.utterance)
+            voiced = bool(len(part)) and int(np.abs(part.astype(np.int32)).max()) > _VOICED_PEAK
+            self._ledger.sent(len(part), now, speech=piece.utterance is not None, voiced=voiced)
+        if filled < len(frame):
+            self._ledger.sent(len(frame) - filled, now, speech=False, voiced=False)
+        return frame
