@@ -58,6 +58,8 @@ class Status(BaseModel):
     active_calls: int = Field(description="Sessions with a client attached.", examples=[1])
     detached_calls: int = Field(description="Sessions that wait for their client.", examples=[0])
     max_calls: int = Field(examples=[8])
+    tasks: int = Field(description="asyncio tasks of the process.", examples=[12])
+    loop_lag_worst_s: float = Field(description="Worst event loop lag of about the last 10 s.", examples=[0.004])
     engines: list[EngineInfo]
 
 

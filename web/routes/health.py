@@ -56,6 +56,8 @@ async def status(request: Request) -> Status:
         active_calls=state.sessions.active,
         detached_calls=state.sessions.detached,
         max_calls=state.settings.limits.max_calls,
+        tasks=len(asyncio.all_tasks()),
+        loop_lag_worst_s=round(state.sessions.lag.worst_recent_s, 4),
         engines=infos,
     )
 

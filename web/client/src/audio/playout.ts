@@ -1,0 +1,83 @@
+/** Playing pcm16 from the network: a worklet where the browser has them, scheduled buffers where it does not. */
+import workletUrl from "./playout.worklet?worker&url";
+import { setContextSink } from "./context";
+import { LevelTap } from "./level";
+import { PlayoutBuffer } from "./playout-buffer";
+
+export interface PlayoutEvents {
+  /** A sample index of the stream since the connection opened that is leaving the loudspeaker about now. */
+  onReport(sample: number): void;
+  onBlocked(): void;
+}
+
+export interface Playout {
+  push(pcm: ArrayBuffer): void;
+  flush(): void;
+  level(): number;
+  resume(): Promise<void>;
+  setSpeaker(deviceId: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Open a playout whose context runs at the stream's own rate, so that the browser converts and samples can be counted. */
+export async function openPlayout(rateHz: number, events: PlayoutEvents): Promise<Playout> {
+  const context = new AudioContext({ sampleRate: rateHz, latencyHint: "interactive" });
+  void context.resume();
+  setTimeout(() => {
+    if (context.state === "suspended") events.onBlocked();
+  }, 1000);
+  const report = (sample: number) => {
+    const latencyS = (context.baseLatency || 0) + (context.outputLatency || 0);
+    events.onReport(Math.max(0, Math.round(sample - latencyS * rateHz)));
+  };
+  // Worklets need a secure context; a page on a plain http address still lets the tutor be heard.
+  const engine = context.audioWorklet ? await workletEngine(context, report) : scriptEngine(context, report);
+  const tap = new LevelTap(engine.node);
+  engine.node.connect(context.destination);
+  return {
+    push: engine.push,
+    flush: engine.flush,
+    level: () => tap.level(),
+    resume: () => context.resume(),
+    setSpeaker: (deviceId) => (deviceId ? setContextSink(context, deviceId).catch(() => {}) : Promise.resolve()),
+    close: () => (context.state === "closed" ? Promise.resolve() : context.close()),
+  };
+}
+
+interface Engine {
+  node: AudioNode;
+  push(pcm: ArrayBuffer): void;
+  flush(): void;
+}
+
+async function workletEngine(context: AudioContext, report: (sample: number) => void): Promise<Engine> {
+  await context.audioWorklet.addModule(workletUrl);
+  const node = new AudioWorkletNode(context, "parley-playout", { numberOfInputs: 0, outputChannelCount: [1] });
+  node.port.onmessage = ({ data }: MessageEvent<{ sample: number }>) => report(data.sample);
+  return {
+    node,
+    push: (pcm) => node.port.postMessage(pcm, [pcm]),
+    flush: () => node.port.postMessage("flush"),
+  };
+}
+
+/** The same buffer pulled by the old ScriptProcessorNode, which insecure pages have too. */
+function scriptEngine(context: AudioContext, report: (sample: number) => void): Engine {
+  const buffer = new PlayoutBuffer(context.sampleRate);
+  const node = context.createScriptProcessor(1024, 1, 1);
+  let sinceReport = 0;
+  node.onaudioprocess = ({ outputBuffer }) => {
+    const out = outputBuffer.getChannelData(0);
+    const { sample, playing, onset } = buffer.pull(out);
+    sinceReport += out.length;
+    if (onset || (playing && sinceReport >= context.sampleRate / 4)) {
+      report(sample);
+      sinceReport = 0;
+    }
+  };
+  return {
+    node,
+    push: (pcm) => buffer.push(Float32Array.from(new Int16Array(pcm), (x) => x / 32768)),
+    flush: () => buffer.flush(),
+  };
+}

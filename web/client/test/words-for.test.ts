@@ -1,0 +1,43 @@
+import { describe, expect, it } from "vitest";
+import { Refused, Unreachable } from "../src/api";
+import { callBanner, micBanner, micProblem, sentence } from "../src/words-for";
+
+const named = (name: string) => Object.assign(new Error("x"), { name });
+
+describe("microphone problems", () => {
+  it.each([
+    ["NotAllowedError", "denied"],
+    ["NotFoundError", "absent"],
+    ["OverconstrainedError", "absent"],
+    ["NotReadableError", "taken"],
+    ["TypeError", "failed"],
+  ])("%s is %s", (name, problem) => {
+    expect(micProblem(named(name))).toBe(problem);
+  });
+  it("names the way out of an insecure address", () => {
+    const banner = micBanner("insecure");
+    expect(banner.body).toContain("--https");
+    expect(banner.actions).not.toContain("retry-mic");
+  });
+});
+
+describe("call problems", () => {
+  it("says for how long the line is busy, in the server's words", () => {
+    const banner = callBanner(new Refused(429, "all 8 places are taken", 12.2));
+    expect(banner).toMatchObject({ retryInS: 13, body: "All 8 places are taken." });
+  });
+  it("tells apart not ready, not reachable and not logged in", () => {
+    const titles = [new Refused(503, ""), new Unreachable("x"), new Refused(401, "")].map((e) => callBanner(e).title);
+    expect(new Set(titles).size).toBe(3);
+  });
+  it("never leaves the text empty", () => {
+    for (const e of [new Refused(500, ""), new Error(""), "odd", undefined]) expect(callBanner(e).body).not.toBe("");
+  });
+});
+
+describe("sentence", () => {
+  it("is closed once", () => {
+    expect(sentence("all is taken")).toBe("All is taken.");
+    expect(sentence("Really?")).toBe("Really?");
+  });
+});

@@ -1,0 +1,158 @@
+"""What the two doors have in common for a headless client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+import ssl
+from collections.abc import Callable
+from typing import Any, Literal
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+from web.talk.errors import TalkError
+from web.talk.listening import HeardLog, Pcm16
+from web.talk.microphone import Microphone
+
+AudioHandler = Callable[[Pcm16, int, float], None]
+"""Called with mono pcm16, its rate in Hz, and the monotonic time at which it arrived."""
+
+
+class Server:
+    """Where a server is, from what a person types: ``http(s)://``, ``ws(s)://`` or a bare ``host:port``.
+
+    ``?token=…`` in the URL is the server's shared secret; it is sent as a bearer token, never in a request's path.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url if "//" in url else f"//{url}")
+        scheme = {"": "http", "http": "http", "ws": "http", "https": "https", "wss": "https"}.get(parts.scheme)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if scheme is None or not parts.hostname or port == -1:
+            raise TalkError(f"{url}: not a server's address; one looks like http://localhost:7860")
+        self._secure = scheme == "https"
+        self._at = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        self._at += f":{port}" if port is not None else ""
+        self._path = _base_path(parts)
+        self.loopback = _is_loopback(parts.hostname)
+        token = parse_qs(parts.query).get("token", [""])[0]
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def http(self, path: str) -> str:
+        """The HTTP URL of ``path``."""
+        return f"http{'s' if self._secure else ''}://{self._at}{self._path}{path}"
+
+    def ws(self, path: str) -> str:
+        """The WebSocket URL of ``path``."""
+        return f"ws{'s' if self._secure else ''}://{self._at}{self._path}{path}"
+
+    def tls(self) -> ssl.SSLContext | None:
+        """TLS settings, ``None`` for plain connections. On loopback a self-signed certificate is as good as any."""
+        if not self._secure:
+            return None
+        context = ssl.create_default_context()
+        if self.loopback:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def _base_path(parts: SplitResult) -> str:
+    path = parts.path.rstrip("/")
+    for known in ("/ws/conversation", "/api/offer"):  # people paste the whole address
+        path = path.removesuffix(known)
+    return path
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def refusal(status: int, body: str, retry_after: str | None) -> str:
+    """An HTTP refusal in words, from an RFC 9457 problem body where there is one."""
+    detail = ""
+    with contextlib.suppress(ValueError):
+        problem = json.loads(body)
+        if isinstance(problem, dict):
+            detail = str(problem.get("detail") or problem.get("title") or "")
+    text = f"refused with {status}" + (f": {detail[:300]}" if detail else "")
+    if status == 429:
+        text += f" (try again in {retry_after} s)" if retry_after else " (the server is full; try again later)"
+    return text
+
+
+class TalkClient:
+    """One connection: a microphone that sends, a log of what is heard, and the messages in both directions.
+
+    A door's class implements ``connect``, ``send`` and ``_disconnect``. Every task belongs to the client and is awaited in
+    ``close``.
+    """
+
+    door: Literal["webrtc", "websocket"]
+
+    def __init__(self, microphone: Microphone, on_audio: AudioHandler | None = None) -> None:
+        self.microphone = microphone
+        self.heard = HeardLog()
+        self._on_audio = on_audio
+        self._inbox: asyncio.Queue[tuple[dict[str, Any], float] | None] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.lost: str | None = None
+        """Why the connection is gone; ``None`` while it stands."""
+
+    async def connect(self) -> None:
+        """Open the connection and the microphone.
+
+        Raises:
+            TalkError: saying why the server could not be reached or refused.
+        """
+        raise NotImplementedError
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send a client message of ``pipeline.messages``; one for a connection that is gone is dropped."""
+        raise NotImplementedError
+
+    async def _disconnect(self) -> None:
+        raise NotImplementedError
+
+    async def receive(self, timeout_s: float) -> tuple[dict[str, Any], float] | None:
+        """The next server message and its arrival, or ``None`` after ``timeout_s``.
+
+        Raises:
+            TalkError: when the connection is gone and everything it brought has been read.
+        """
+        try:
+            item = await asyncio.wait_for(self._inbox.get(), timeout_s)
+        except TimeoutError:
+            return None
+        if item is None:
+            self._inbox.put_nowait(None)  # for whoever asks next
+            raise TalkError(self.lost or "the connection is closed")
+        return item
+
+    async def close(self) -> None:
+        """End the connection and everything the client started. Safe to call twice."""
+        self._lose("the call was ended here")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self._disconnect()
+
+    def _start(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+
+    def _deliver(self, message: dict[str, Any], at: float) -> None:
+        self._inbox.put_nowait((message, at))
+
+    def _lose(self, reason: str) -> None:
+        if self.lost is None:
+            self.lost = reason
+            self._inbox.put_nowait(None)
