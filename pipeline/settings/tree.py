@@ -133,7 +133,9 @@ class PocketsphinxSettings(Section):
     utterance_timeout_s: float = Field(
         15.0, gt=0, description="Longest decoding of one utterance before its worker is replaced."
     )
-    max_utterance_s: float = Field(30.0, ge=5, le=120, description="Speech without a pause is cut into pieces of this many seconds.")
+    max_utterance_s: float = Field(
+        30.0, ge=5, le=120, description="Speech without a pause is cut into pieces of this many seconds."
+    )
 
 
 class STTSettings(Section):
@@ -170,7 +172,9 @@ class TutorSettings(Section):
     lesson: str = Field("introductions", description="A lesson of agent/lessons, by its file name.")
     level: Level = Field("beginner", description="beginner, intermediate or advanced.")
     greet: bool = Field(True, description="The tutor speaks first.")
-    read_aloud_file: Path | None = Field(None, description="A text file, one sentence a line: adds the lesson read_aloud made of it.")
+    read_aloud_file: Path | None = Field(
+        None, description="A text file, one sentence a line: adds the lesson read_aloud made of it."
+    )
 
 
 class Settings(Section):

@@ -93,7 +93,7 @@ class OutputTrack(MediaStreamTrack):
             raise ValueError(f"the ledger counts at {ledger.rate_hz} Hz, the track sends {OUTPUT_RATE_HZ} Hz")
         self.sent_timestamp = sent_timestamp
         self._ledger = ledger
-        self._encoder = Encoder(bitrate_bps, complexity)
+        self._encoder: Encoder | None = Encoder(bitrate_bps, complexity)
         self._clock = clock
         self._pacer = Pacer()
         self._positions = SentPositions(OUTPUT_RATE_HZ)
@@ -113,6 +113,7 @@ class OutputTrack(MediaStreamTrack):
             await asyncio.sleep(wait_s)
             if self.readyState != "live":
                 raise MediaStreamError
+        assert self._encoder is not None  # as long as the track is live
         now = self._clock()
         media = self._pacer.take(now)
         self._positions.sent(media, self._ledger.position, ENCODER_FRAME_SAMPLES)
@@ -175,6 +176,8 @@ class OutputTrack(MediaStreamTrack):
     def stop(self) -> None:
         """End the track; writers are let go."""
         super().stop()
+        # Now, not when the garbage collector comes by: the encoder holds an idle thread for each core.
+        self._encoder = None
         self._moved.set()
 
     def _learn_origin(self) -> None:
