@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 import wave
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -78,9 +80,20 @@ class Browser:
     def at(self, test_id: str) -> Any:
         return self.page.get_by_test_id(test_id)
 
+    async def wait(self, expression: str, argument: Any = None, timeout_s: float = 60) -> None:
+        """Until the JavaScript ``expression`` is true. The page's CSP forbids what Playwright's own wait does."""
+        deadline = time.monotonic() + timeout_s
+        while not await self.page.evaluate(expression, argument):
+            if time.monotonic() > deadline:
+                text = await self.page.evaluate("document.body.innerText")
+                raise AssertionError(
+                    f"not within {timeout_s} s: {expression} {argument}\nconsole: {self.errors}\npage: {text[:1500]}"
+                )
+            await asyncio.sleep(0.1)
+
     async def call(self) -> None:
         await self.at("call-button").click()
-        await self.page.wait_for_function("window.parley.state().phase === 'in-call'", timeout=30_000)
+        await self.wait("window.parley.state() === 'in-call'")
 
     async def transport(self) -> str:
         return str(await self.page.evaluate("window.parley.transport()"))
@@ -90,11 +103,12 @@ class Browser:
         return float(await self.page.evaluate(ENERGY))
 
     async def see(self, test_id: str, text: str, timeout_s: float = 60) -> None:
-        await self.page.wait_for_function(
+        """Until a visible part of the page with ``test_id`` shows ``text``, in any case."""
+        await self.wait(
             "([id, text]) => [...document.querySelectorAll(`[data-testid=${id}]`)]"
             ".some(e => e.innerText.toLowerCase().includes(text))",
-            arg=[test_id, text.lower()],
-            timeout=timeout_s * 1000,
+            [test_id, text.lower()],
+            timeout_s,
         )
 
 
@@ -106,10 +120,10 @@ async def playwright() -> AsyncIterator[Playwright]:
 
 @pytest.fixture
 async def browse(playwright: Playwright, tmp_path: Path, microphone: Callable[..., Path]) -> AsyncIterator[Any]:
-    """``await browse(url, wav, *flags, **context_options)`` opens the page in a browser of its own."""
+    """``await browse(url, wav, *flags, before=script, **context_options)`` opens the page in a browser of its own."""
     opened: list[Browser] = []
 
-    async def open_page(url: str, wav: Path | None = None, *flags: str, **options: Any) -> Browser:
+    async def open_page(url: str, wav: Path | None = None, *flags: str, before: str = "", **options: Any) -> Browser:
         wav = wav or microphone()
         context = await playwright.chromium.launch_persistent_context(
             tmp_path / f"profile-{len(opened)}",
@@ -119,7 +133,7 @@ async def browse(playwright: Playwright, tmp_path: Path, microphone: Callable[..
             **{"viewport": {"width": 1440, "height": 900}, **options},
         )
         page = context.pages[0] if context.pages else await context.new_page()
-        await page.add_init_script(KEEP_PEERS)
+        await page.add_init_script(KEEP_PEERS + before)
         browser = Browser(context, page)
         opened.append(browser)
         await page.goto(url)
