@@ -30,6 +30,10 @@ def talk_ratio(record: CallRecord) -> Measure:
     both = learner + tutor
     if not both > 0 or not math.isfinite(both) or learner == 0:
         return Measure(None, "share of talking time", "No spoken turn of the learner.")
+    turns = learner_turns(record)
+    if 2 * sum(turn.typed for turn in turns) > len(turns):
+        # What was typed took no talking time, so the share would say nothing about this learner.
+        return Measure(None, "share of talking time", "Most of the learner's turns were typed.")
     source = f"{finite(learner, 1)} s of the learner's speech and {finite(tutor, 1)} s of the tutor's, from word times."
     return Measure(finite(learner / both, 2), "share of talking time", source)
 

@@ -63,6 +63,13 @@ def test_no_talk_has_no_ratio() -> None:
     assert talk_ratio(record(tutor(0, "hello", 0.0, 1.0))).value is None
 
 
+def test_the_share_of_one_who_mostly_typed_is_not_judged() -> None:
+    typed = [Turn(i, "learner", "I live in Madrid!", 1040.0, 1040.0, typed=True) for i in (2, 3)]
+    one_spoken = [tutor(0, "where do you live", 1000.0, 1002.0), spoken(1, "in madrid", 1003.0)]
+    assert talk_ratio(record(*one_spoken, typed[0])).value is not None
+    assert talk_ratio(record(*one_spoken, *typed)).value is None
+
+
 def test_rate() -> None:
     # 12 words in 10 s.
     assert words_per_minute(CALL).value == 72.0
