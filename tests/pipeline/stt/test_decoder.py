@@ -1,0 +1,180 @@
+"""pocketsphinx itself, in this process."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from pipeline.stt.recognition import Abandoned, Recognition
+from pipeline.stt.sphinx_decoder import BYTES_PER_S, EXPECTED_MIN_SCORE, MEANS_AT_S, SphinxDecoder
+from tests.pipeline.stt.speech import COFFEE, MARKET, YEARS, read_pcm, room_tone
+
+Say = Callable[..., bytes]
+
+
+@pytest.fixture(scope="module")
+def decoder() -> SphinxDecoder:
+    return SphinxDecoder()
+
+
+def decode(decoder: SphinxDecoder, pcm: bytes, expected: tuple[str, ...] = ()) -> tuple[Recognition, list[str]]:
+    """As a worker does: 20 ms at a time, decoding whatever can be."""
+    decoder.begin(expected)
+    partials: list[str] = []
+    for at in range(0, len(pcm), 640):
+        decoder.feed(pcm[at : at + 640])
+        while decoder.step():
+            partials.append(decoder.partial())
+    return decoder.finish(), partials
+
+
+def at_once(decoder: SphinxDecoder, pcm: bytes, expected: tuple[str, ...] = ()) -> Recognition:
+    decoder.begin(expected)
+    decoder.feed(pcm)
+    return decoder.finish()
+
+
+@pytest.mark.parametrize("text", [MARKET, COFFEE, YEARS])
+def test_a_clear_sentence(decoder: SphinxDecoder, say: Say, text: str) -> None:
+    pcm = say(text)
+    result, partials = decode(decoder, pcm)
+    assert result.text == text
+    assert result.source == "free"
+    assert partials[-1].split()[:4] == text.split()[:4]
+    assert result.audio_s == pytest.approx(len(pcm) / BYTES_PER_S, abs=0.001)
+    assert result.confidence is not None
+    assert 0.5 < result.confidence <= 1
+
+
+def test_word_times_are_ordered_and_inside_the_audio(decoder: SphinxDecoder, say: Say) -> None:
+    result, _ = decode(decoder, say(MARKET))
+    assert [w.text for w in result.words] == MARKET.split()
+    assert 0.4 < result.words[0].start_s < 0.8  # after half a second of room tone
+    assert all(w.start_s < w.end_s for w in result.words)
+    assert all(a.end_s <= b.start_s for a, b in pairwise(result.words))
+    assert result.words[-1].end_s <= result.audio_s
+    assert all(w.confidence is not None and 0 <= w.confidence <= 1 for w in result.words)
+
+
+def test_the_result_does_not_depend_on_what_was_decoded_before(decoder: SphinxDecoder, say: Say) -> None:
+    pcm = say(YEARS)
+    alone, _ = decode(SphinxDecoder(), pcm)
+    loud = random.Random(1).randbytes(3 * BYTES_PER_S)
+    decode(decoder, loud)
+    after, _ = decode(decoder, pcm)
+    assert (after.text, after.words) == (alone.text, alone.words)
+
+
+def test_an_utterance_too_short_to_stream_is_decoded_whole(decoder: SphinxDecoder, say: Say) -> None:
+    pcm = say("yes please")[: int(MEANS_AT_S[-1] * BYTES_PER_S) - 2]
+    streamed, partials = decode(decoder, pcm)
+    whole = at_once(decoder, pcm)
+    assert len(partials) > 1
+    assert (streamed.text, streamed.words) == (whole.text, whole.words)
+    assert "yes" in streamed.text
+
+
+def test_the_first_utterance_is_as_good_as_any(say: Say) -> None:
+    """With pocketsphinx's own initial means it is not."""
+    result, _ = decode(SphinxDecoder(), say(COFFEE))
+    assert result.text == COFFEE
+
+
+def test_a_long_silence_before_the_words_does_no_harm(decoder: SphinxDecoder, say: Say) -> None:
+    """The first means are those of room tone then, and useless for speech."""
+    result, _ = decode(decoder, room_tone(2.5) + say(COFFEE))
+    assert result.text == COFFEE
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.05, 0.3, 2.5])
+def test_silence_has_no_words(decoder: SphinxDecoder, seconds: float) -> None:
+    result, _ = decode(decoder, room_tone(seconds))
+    assert result.text == ""
+    assert result.words == ()
+    assert result.confidence is None
+
+
+def test_digital_silence_and_noise_do_no_harm(decoder: SphinxDecoder, say: Say) -> None:
+    decode(decoder, bytes(2 * BYTES_PER_S))
+    decode(decoder, random.Random(3).randbytes(2 * BYTES_PER_S))
+    result, _ = decode(decoder, say(MARKET))
+    assert result.text == MARKET
+
+
+def test_an_expected_reply_comes_back_as_it_was_written(decoder: SphinxDecoder, say: Say) -> None:
+    expected = ("I would like tea.", "I would like a cup of coffee, please!", "No, thank you.")
+    result, _ = decode(decoder, say(COFFEE), expected)
+    assert result.source == "expected"
+    assert result.text == expected[1]
+    assert [w.text for w in result.words] == COFFEE.split()
+    assert result.details["score"] >= EXPECTED_MIN_SCORE
+    assert result.confidence is not None
+    assert result.confidence > 0.9
+
+
+def test_something_else_than_expected_is_free_speech(decoder: SphinxDecoder, say: Say) -> None:
+    result, _ = decode(decoder, say(YEARS), ("I would like tea.", "My name is Maria.", "Yes.", "No", "Ears"))
+    assert result.source == "free"  # although "yes" and noise around it would explain all of it
+    assert result.text == YEARS
+
+
+def test_a_made_up_word_can_be_expected(decoder: SphinxDecoder, say: Say) -> None:
+    result, _ = decode(decoder, say("yesterday i goed home"), ("Yesterday I goed home.", "Yesterday I went home."))
+    assert result.source == "expected"
+    assert result.text == "Yesterday I goed home."
+    assert decoder.skipped == []
+
+
+def test_a_reply_that_cannot_be_said_is_left_out_of_the_grammar(decoder: SphinxDecoder, say: Say) -> None:
+    odd = ("", "...", "日本語", "room 101", "one\ttwo | ; <sil> [x] (2)", "a " * 100, "\x00")
+    result, _ = decode(decoder, say(COFFEE), (*odd, "I would like a cup of coffee please"))
+    assert result.source == "expected"
+    assert {"", "...", "日本語", "room 101"} <= set(decoder.skipped)
+    result, _ = decode(decoder, say(COFFEE), odd)
+    assert result.text == COFFEE
+
+
+def test_more_replies_than_a_grammar_takes(decoder: SphinxDecoder, say: Say) -> None:
+    result, _ = decode(decoder, say(COFFEE), ("I would like a cup of coffee please", *(f"No {'no ' * k}" for k in range(100))))
+    assert result.source == "expected"
+    assert len(decoder.skipped) > 30
+
+
+def test_a_final_that_is_not_wanted_any_more_stops(decoder: SphinxDecoder, say: Say) -> None:
+    decoder.begin()
+    decoder.feed(say(MARKET))
+    asked: list[bool] = []
+
+    def wanted() -> bool:
+        asked.append(True)
+        return len(asked) < 3
+
+    with pytest.raises(Abandoned):
+        decoder.finish(wanted)
+    assert len(asked) == 3
+    assert decode(decoder, say(COFFEE))[0].text == COFFEE
+
+
+def test_a_recognition_survives_the_way_between_processes(decoder: SphinxDecoder, say: Say) -> None:
+    result, _ = decode(decoder, say(COFFEE), ("I would like a cup of coffee please",))
+    assert Recognition.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+def test_learners_are_understood_among_expected_replies(decoder: SphinxDecoder, speech_dir: Path) -> None:
+    """Real voices: most are recognised among eight sentences, and hardly one is taken for a sentence it did not say."""
+    rows = [json.loads(line) for line in (speech_dir / "manifest.jsonl").read_text().splitlines()]
+    rows = [r for r in rows if r["file"].startswith("learners/")][::4]
+    texts = [r["text"] for r in rows]
+    right = wrong = 0
+    for k, row in enumerate(rows):
+        pcm = read_pcm(speech_dir / row["file"])
+        others = tuple(t for t in (texts[(k + j) % len(texts)] for j in range(1, 8)) if t != row["text"])
+        right += at_once(decoder, pcm, (*others, row["text"])).text == row["text"]
+        wrong += at_once(decoder, pcm, others).source == "expected"
+    assert right >= 0.6 * len(rows)
+    assert wrong <= 0.15 * len(rows)
