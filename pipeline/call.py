@@ -14,6 +14,7 @@ from pipecat.frames.frames import ErrorFrame, InterruptionFrame, LLMMessagesAppe
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair, LLMUserAggregatorParams
+from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.turns.user_start import VADUserTurnStartStrategy
 from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy, TurnAnalyzerUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
@@ -65,7 +66,7 @@ class Call:
         try:
             stt, llm, tts = (services.engines[stage].create(session.call_state) for stage in ("stt", "llm", "tts"))
             user, assistant = self._aggregators()
-            chain = [
+            chain: list[FrameProcessor] = [
                 transport.input(),
                 stt,
                 user,
@@ -102,7 +103,7 @@ class Call:
         finally:
             waiting.cancel()
 
-    def _aggregators(self) -> tuple[object, object]:
+    def _aggregators(self) -> tuple[FrameProcessor, FrameProcessor]:
         settings, models = self._session.services.settings, self._session.services.models
         stop = (
             TurnAnalyzerUserTurnStopStrategy(turn_analyzer=models.smart_turn(settings.turns))

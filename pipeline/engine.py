@@ -47,8 +47,15 @@ class CallState:
 class Engine(Protocol):
     """One engine of one stage, for the whole process."""
 
-    name: str
-    stage: Literal["stt", "llm", "tts"]
+    @property
+    def name(self) -> str:
+        """The engine's name in the settings."""
+        ...
+
+    @property
+    def stage(self) -> Literal["stt", "llm", "tts"]:
+        """Which stage of a call it makes."""
+        ...
 
     async def load(self) -> None:
         """Load and warm up what calls share. Called once before the process is ready; must not block the loop > 20 ms."""

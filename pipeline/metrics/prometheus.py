@@ -69,7 +69,7 @@ class RowExporter:
 def stage_seconds(row: TurnMetrics) -> dict[str, float]:
     """Each stage's own share: the time since the stage that was reached just before it. Their sum is voice-to-voice.
 
-    Stages are taken in the order in which they were reached: the recogniser's final words may come before or after the decision.
+    Stages are taken in the order in which they were reached: the final words may come before or after the decision.
     """
     reached = sorted((at, stage) for stage in STAGES[1:] if (at := getattr(row, stage)) is not None)
     shares: dict[str, float] = {}
