@@ -1,0 +1,42 @@
+"""Parley as shipped, with the fakes for engines and a tutor that does not speak first. ``python -m bench.parley_server``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.subject import add_probe, announce, prepare
+
+
+def main() -> None:
+    """Serve until a signal."""
+    listener, where = prepare()
+    announce(listener)
+
+    from pipeline.log import import_quietly, setup_logging
+    from pipeline.settings.tree import LimitSettings, LogSettings, ServerSettings, Settings, TutorSettings
+
+    setup_logging(LogSettings(level="WARNING"))
+    import_quietly()
+
+    import uvicorn
+
+    from bench.fakes import fake_engines
+    from web.app import create_app
+    from web.serving import prepare_socket, uvicorn_options
+
+    settings = Settings(
+        data_dir=Path(where.data_dir),
+        server=ServerSettings(host="127.0.0.1", port=0, session_rate_per_minute=100_000),
+        limits=LimitSettings(max_calls=1_000),
+        tutor=TutorSettings(greet=False),
+    )
+    prepare_socket(listener)
+    app = create_app(settings, engines=fake_engines())
+    add_probe(app)
+    options = uvicorn_options(settings)
+    config = uvicorn.Config(app, loop="uvloop", http="httptools", log_config=None, access_log=False, **options)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
