@@ -47,7 +47,7 @@ from pipeline.metrics import prometheus
 from pipeline.models import SharedModels
 from pipeline.settings.tree import Settings
 from pipeline.store.recorder import Recorder
-from pipeline.transports.base import CallTransport
+from pipeline.transports.base import CallTransport, LostHandler
 
 State = Literal["new", "attached", "detached", "ended"]
 
@@ -119,7 +119,7 @@ class Session:
                 prometheus.CALLS.labels(self.record.door).inc()
             call = Call(self, transport, resumed=resumed)
             transport.on_command = self._on_command
-            transport.on_lost = self._on_lost
+            transport.on_lost = self._lost_handler(transport)
             transport.on_ready = call.on_ready
             with logger.contextualize(call=self.id):
                 try:
@@ -132,11 +132,16 @@ class Session:
             self._set_state("attached")
             if self._limit is None:
                 self._limit = self._spawn(self._end_after(self.services.settings.limits.max_call_s, "time limit"))
+            if transport.lost_reason is not None:
+                self._spawn(self.detach(transport.lost_reason, transport))
 
-    async def detach(self, reason: str) -> None:
-        """The client is gone: engines are cancelled, and the session waits ``resume_for_s`` for it to come back."""
+    async def detach(self, reason: str, transport: CallTransport | None = None) -> None:
+        """The client is gone: engines are cancelled, and the session waits ``resume_for_s`` for it to come back.
+
+        With ``transport``, only if the session is still attached to that one.
+        """
         async with self._lock:
-            if self.state != "attached":
+            if self.state != "attached" or transport not in (None, self._transport):
                 return
             logger.bind(call=self.id).info("client detached: {}", reason)
             self._set_state("detached")
@@ -156,9 +161,12 @@ class Session:
             transport.on_command = transport.on_lost = transport.on_ready = None
             await transport.close(1001, reason)
 
-    async def _on_lost(self, reason: str) -> None:
-        # The transport reports from one of its own tasks, which stopping the call would cancel.
-        self._spawn(self.detach(reason))
+    def _lost_handler(self, transport: CallTransport) -> LostHandler:
+        async def on_lost(reason: str) -> None:
+            # The transport reports from one of its own tasks, which stopping the call would cancel.
+            self._spawn(self.detach(reason, transport))
+
+        return on_lost
 
     def _start_timer(self) -> None:
         self._stop_timer()

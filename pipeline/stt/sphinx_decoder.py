@@ -40,7 +40,7 @@ CHUNK_S = 0.2
 """Audio decoded at a time; between chunks the decoder can be asked to stop."""
 MEANS_AT_S = (1.2, 1.8)
 MEANS_CHECK_GROWTH = 1.25
-MAX_DRIFT = 1.0
+MAX_DRIFT = 0.7
 """Root mean square over the cepstra of (new mean - mean in use) / scale. At 1.8 s the learners' clips were 0.56 (median) and
 0.95 (95th percentile) away from their own whole."""
 _CEPSTRUM_SCALE = (8.0, *[5.0] * 12)

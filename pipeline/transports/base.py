@@ -29,6 +29,8 @@ class CallTransport(Protocol):
     """Set by the call: receives every client message but ``ping`` and ``playout``, which the transport handles itself."""
     on_lost: LostHandler | None
     """Set by the call: called once with a reason when the client is gone (closed, or silent for the detach time)."""
+    lost_reason: str | None
+    """Why the client is gone, once it is: a client may go before the call has set ``on_lost``."""
     on_ready: Callable[[], Awaitable[None]] | None
     """Set by the call: called once when the client can hear (media connected, and RTVI ready where it speaks it)."""
 

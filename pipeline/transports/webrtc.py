@@ -79,6 +79,7 @@ class WebRTCTransport:
         self._ready = False
         self._client_ready = False
         self._lost = False
+        self.lost_reason: str | None = None
 
         params = transport_params()
         self._input = WebRTCInput(params)
@@ -277,7 +278,7 @@ class WebRTCTransport:
     def _lose(self, reason: str) -> None:
         if self.closing:
             return
-        self._lost = True
+        self._lost, self.lost_reason = True, reason
         logger.debug(f"WebRTC client lost: {reason}")
         self._spawn(self._lose_and_close(reason))
 

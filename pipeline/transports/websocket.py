@@ -86,6 +86,7 @@ class WebSocketTransport:
         self._sink = sink
         self._closed = False
         self._lost = False
+        self.lost_reason: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_audio_at: float | None = None
         self._dropped_s = 0.0
@@ -159,7 +160,7 @@ class WebSocketTransport:
         """The client is gone: tell the call, once. Does nothing after ``close`` or ``release``."""
         if self._lost or self._closed:
             return
-        self._lost = True
+        self._lost, self.lost_reason = True, reason
         self.outbox.clear_audio()
         await self.outbox.stop()
         if self.on_lost is not None:

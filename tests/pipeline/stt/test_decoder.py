@@ -87,7 +87,7 @@ def test_the_first_utterance_is_as_good_as_any(say: Say) -> None:
 
 def test_a_long_silence_before_the_words_does_no_harm(decoder: SphinxDecoder, say: Say) -> None:
     """The first means are those of room tone then, and useless for speech."""
-    result, _ = decode(decoder, room_tone(2.5) + say(COFFEE))
+    result, _ = decode(decoder, room_tone(1.0) + say(COFFEE))
     assert result.text == COFFEE
 
 
