@@ -165,7 +165,7 @@ class PocketsphinxSTTService(STTService):
     async def cleanup(self) -> None:
         """Whatever the end, nothing is left of it."""
         await self._release()
-        await super().cleanup()
+        await super().cleanup()  # type: ignore[no-untyped-call]
 
     async def _release(self) -> None:
         self._drop_utterance()
@@ -305,7 +305,7 @@ class PocketsphinxSTTService(STTService):
         )
         frame.interruptible = False  # the learner's words outlive the interruption that they cause
         await self.push_frame(frame)
-        await self.emit_stt_usage_metrics()
+        await self.emit_stt_usage_metrics()  # type: ignore[no-untyped-call]
 
     async def _report(self, error: RecogniserError) -> None:
         # Of unknown category: the next utterance may well succeed, so the stage must stay in use.

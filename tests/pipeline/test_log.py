@@ -23,9 +23,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def _restore() -> Iterator[None]:
-    handlers, level = logging.getLogger().handlers[:], logging.getLogger().level
+    libraries = [known for known in logging.root.manager.loggerDict.values() if isinstance(known, logging.Logger)]
+    before = [(known, known.handlers[:], known.level, known.propagate) for known in [logging.getLogger(), *libraries]]
+    new = set(logging.root.manager.loggerDict)
     yield
-    logging.getLogger().handlers, logging.getLogger().level = handlers, level
+    for known, handlers, level, propagate in before:
+        known.handlers, known.propagate = handlers, propagate
+        known.setLevel(level)
+    for name in set(logging.root.manager.loggerDict) - new:
+        logging.getLogger(name).setLevel(logging.NOTSET)
     logger.remove()
     logger.configure(extra={})
     logger.add(sys.stderr)
