@@ -27,6 +27,9 @@ OnGone = Callable[["WorkerLink"], None]
 def forkserver_context() -> ForkServerContext:
     """Workers are forked from multiprocessing's fork server, which loads the models once, if it was not started before.
 
+    Python 3.11's fork server does not get this program's ``sys.path``: where this package is neither installed nor in the
+    working directory, each worker loads the models itself (``preloaded`` in the pool's status is false then).
+
     The fork server belongs to the whole program: it and multiprocessing's resource tracker end with it, not with a pool.
     """
     context = multiprocessing.get_context("forkserver")
