@@ -29,7 +29,7 @@ from web.guard import Guard
 from web.openapi import describe
 from web.origin import host_policy, parse_allowed_origins
 from web.rate import RateLimiter
-from web.routes import health, lessons, page, sessions
+from web.routes import health, history, lessons, page, sessions
 from web.state import WebState
 
 _ABOUT = """A self-hosted voice tutor for learners of English.
@@ -80,7 +80,15 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
     app.state.parley = state
     app.state.sessions = state.sessions
     problems.install(app)
-    for router in (page.router, health.router, lessons.router, sessions.router, webrtc.router, websocket.router):
+    for router in (
+        page.router,
+        health.router,
+        lessons.router,
+        sessions.router,
+        history.router,
+        webrtc.router,
+        websocket.router,
+    ):
         app.include_router(router)
     app.router.routes.append(page.PageFiles(state.page_dir))
     hosts = host_policy(settings.server.host, machine_names(), settings.server.allowed_hosts)

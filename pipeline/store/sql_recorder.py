@@ -131,10 +131,14 @@ class SqlStore:
         else:
             await self._close_session(session_id, **end)
 
-    async def list_sessions(self, limit: int = 50, cursor: str | None = None) -> SessionPage:
+    async def list_sessions(self, limit: int = 50, cursor: str | None = None, said: str | None = None) -> SessionPage:
         """At most ``limit`` sessions, newest first, from ``cursor`` (the ``next`` of the page before) on.
 
-        New sessions do not shift the pages that follow a cursor. Raises ``ValueError`` for a text that is no cursor.
+        With ``said``, only those in which every one of its words occurs, in any turn and as part of a word too; the case of
+        ASCII letters does not matter. New sessions do not shift the pages that follow a cursor.
+
+        Raises:
+            ValueError: ``cursor`` is a text that is no cursor, or ``limit`` is not positive.
         """
         if limit < 1:
             raise ValueError("limit must be at least 1")
@@ -153,6 +157,10 @@ class SqlStore:
         )
         if cursor is not None:
             query = query.where(tuple_(SessionTable.started_at, SessionTable.id) < tuple_(*_read_cursor(cursor)))
+        for word in (said or "").encode("utf-8", "replace").decode().split():
+            # The turns themselves are searched: an index would be one more copy of the text to delete.
+            found = select(TurnTable.session_id).where(func.instr(func.lower(TurnTable.text), func.lower(word)) > 0)
+            query = query.where(SessionTable.id.in_(found))
         async with self._database.reading() as connection:
             rows = (await connection.execute(query)).all()
         items = [SessionItem(*row) for row in rows[:limit]]

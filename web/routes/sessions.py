@@ -30,7 +30,8 @@ def _no_session(session_id: str) -> ProblemError:
     return ProblemError(404, f"there is no session {session_id!r}", kind="unknown-session", title="Unknown session")
 
 
-def _require_store(state: WebState) -> Any:
+def require_store(state: WebState) -> Any:
+    """The store; 503 as long as it is not open."""
     try:
         return state.sessions.store
     except RuntimeError as e:
@@ -65,11 +66,12 @@ async def list_sessions(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=200, description="Most sessions of a page.")] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
+    q: Annotated[str | None, Query(max_length=200, description="Only sessions in which all of these words were said.")] = None,
 ) -> SessionPage:
-    """All sessions, newest first."""
-    store = _require_store(state_of(request))
+    """All sessions, newest first, or those that match a search."""
+    store = require_store(state_of(request))
     try:
-        page = await store.list_sessions(limit=limit, cursor=cursor)
+        page = await store.list_sessions(limit=limit, cursor=cursor, said=q)
     except ValueError as e:
         raise ProblemError(422, f"cursor: {e}", kind="invalid-request") from None
     return SessionPage(items=[_item(s) for s in page.items], next=page.next)
@@ -80,7 +82,7 @@ async def get_session(request: Request, session_id: SessionId) -> SessionDetail:
     """One session with its turns and metrics; of a live one, what has happened so far."""
     state = state_of(request)
     live = state.sessions.get(session_id)
-    record: CallRecord | None = live.record if live else await _require_store(state).get_session(session_id)
+    record: CallRecord | None = live.record if live else await require_store(state).get_session(session_id)
     if record is None:
         raise _no_session(session_id)
     return SessionDetail(
@@ -106,7 +108,7 @@ async def get_report(request: Request, session_id: SessionId) -> dict[str, Any]:
         raise ProblemError(
             409, "the session is still running; its report comes at its end", kind="session-live", title="Still running"
         )
-    store = _require_store(state)
+    store = require_store(state)
     report: dict[str, Any] | None = await store.get_report(session_id)
     if report is None:
         if await store.get_session(session_id) is None:
@@ -126,7 +128,7 @@ async def delete_session(request: Request, session_id: SessionId) -> Response:
     state = state_of(request)
     if state.sessions.get(session_id) is not None:
         raise ProblemError(409, "the session is still running; end it first", kind="session-live", title="Still running")
-    if not await _require_store(state).delete_session(session_id):
+    if not await require_store(state).delete_session(session_id):
         raise _no_session(session_id)
     return Response(status_code=204)
 
