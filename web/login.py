@@ -12,14 +12,19 @@ _PAGE = """<!doctype html>
 <title>Parley: log in</title>
 <link rel="icon" href="data:,">
 <style>
-:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
-body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; }}
-form {{ width: min(20rem, 90vw); display: grid; gap: .75rem; }}
-h1 {{ font-size: 1.5rem; margin: 0; }}
-input, button {{ font: inherit; padding: .6rem .75rem; border-radius: .5rem; border: 1px solid #8888; }}
-button {{ background: #3056d3; color: #fff; border: 0; cursor: pointer; }}
-:focus-visible {{ outline: 2px solid #3056d3; outline-offset: 2px; }}
-p {{ margin: 0; }}
+:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif;
+  --bg: #f3f6f4; --surface: #fff; --ink: #14211d; --line: #7d8c86; --accent: #0b6b50; --on-accent: #fff; --danger: #a8261b; }}
+@media (prefers-color-scheme: dark) {{ :root {{
+  --bg: #0d1412; --surface: #151e1b; --ink: #e8f0ec; --line: #64756e;
+  --accent: #58d0a4; --on-accent: #05231a; --danger: #ff8f85; }} }}
+body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; background: var(--bg); color: var(--ink); }}
+form {{ width: min(22rem, 90vw); display: grid; gap: .875rem; }}
+h1 {{ font-size: 1.75rem; margin: 0 0 .5rem; }}
+input, button {{ font: inherit; padding: .75rem 1rem; border-radius: .75rem; }}
+input {{ border: 1px solid var(--line); background: var(--surface); color: inherit; }}
+button {{ background: var(--accent); color: var(--on-accent); border: 0; font-weight: 700; cursor: pointer; }}
+:focus-visible {{ outline: 2px solid var(--accent); outline-offset: 2px; }}
+p {{ margin: 0; color: var(--danger); }}
 </style>
 </head>
 <body>

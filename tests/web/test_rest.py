@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 
 from agent.record import LEVELS
 from web.routes.health import parse_gpus
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 HTML = {"Accept": "text/html"}
+VERSION = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]["version"]
 
 
 def assert_problem(response, status, kind=None):
@@ -34,7 +37,10 @@ async def test_the_root_is_a_page_for_browsers_and_a_description_for_programs(se
         for accept in ("application/json", "*/*"):
             info = await http.get("/", headers={"Accept": accept})
             assert info.json()["name"] == "parley"
+            assert info.json()["version"] == VERSION
             assert info.json()["doors"] == {"websocket": "/ws/conversation", "webrtc": "/api/offer"}
+        head = await http.head("/", headers=HTML)
+        assert (head.status_code, head.text) == (200, "")
         shown = await http.get("/", headers=HTML)
         assert "the page" in shown.text
         assert shown.headers["cache-control"] == "no-cache"

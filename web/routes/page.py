@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mimetypes
 import time
+import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -41,13 +42,15 @@ _TYPES = {
 
 
 def app_version() -> str:
-    """Parley's version, or "0" where it runs from a folder that was never installed."""
+    """Parley's version: that of the installed package, or of the folder it runs from."""
     try:
         return version("parley")
     except PackageNotFoundError:
-        return "0"
+        project = Path(__file__).resolve().parents[2] / "pyproject.toml"
+        return str(tomllib.loads(project.read_text())["project"]["version"]) if project.is_file() else "0"
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", response_model=Info, responses={200: {"content": {"text/html": {}}, "description": "The page, or this."}})
 async def root(request: Request) -> Response:
     """The page for a browser (by ``Accept``); for other clients, where the API is."""

@@ -100,7 +100,10 @@ async def get_session(request: Request, session_id: SessionId) -> SessionDetail:
     )
 
 
-@router.get("/api/sessions/{session_id}/report", responses=_MISSING)
+@router.get(
+    "/api/sessions/{session_id}/report",
+    responses={**_MISSING, 409: {"model": Problem, "description": "The session is still running."}},
+)
 async def get_report(request: Request, session_id: SessionId) -> dict[str, Any]:
     """The report of a session that has ended."""
     state = state_of(request)
