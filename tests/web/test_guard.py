@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from http.cookies import SimpleCookie
 
@@ -263,8 +264,13 @@ async def test_a_websocket_takes_the_token_in_three_ways(serve, way):
         await chat.until("ai_text")
 
 
-async def test_secrets_in_an_address_do_not_reach_the_access_log(serve, caplog):
+async def test_secrets_in_an_address_do_not_reach_the_access_log(serve, caplog, monkeypatch):
     server = await serve(auth={"token": TOKEN})
+    # Other servers of this process may have turned uvicorn's own loggers down.
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+        caplog.set_level("INFO", logger=name)
     with caplog.at_level("INFO"):
         async with server.chat("?extras=1&token=open%20sesame&resume=secret-resume"):
             pass
