@@ -74,8 +74,8 @@ class TurnClock:
             self._row.stt_final = _ms(at_s)
 
     def end_of_turn(self, at_s: float) -> None:
-        """The decision that the turn is over."""
-        if self._row is not None:
+        """The decision that the turn is over; the first mark counts: the frame that tells of it comes after the context's."""
+        if self._row is not None and self._row.eot is None:
             self._row.eot = _ms(at_s)
 
     def llm_text(self, text: str, at_s: float) -> None:

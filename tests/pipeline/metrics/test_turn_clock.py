@@ -39,6 +39,14 @@ def test_a_whole_turn_makes_one_row_in_ms():
     assert row.verdict is None
 
 
+def test_the_first_mark_of_the_decision_counts():
+    clock, rows = collect()
+    clock.turn_started()
+    clock.end_of_turn(0.9)
+    answer(clock, 1, "u1", 1.0)
+    assert rows[0].eot == 900
+
+
 def test_heard_is_a_series_of_its_own_and_hands_the_row_out_again():
     clock, rows = collect()
     clock.turn_started()
