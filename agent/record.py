@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Role = Literal["learner", "tutor"]
+Source = Literal["live", "upload"]
 Level = Literal["beginner", "intermediate", "advanced"]
 LEVELS: tuple[Level, ...] = ("beginner", "intermediate", "advanced")
 
@@ -43,7 +44,7 @@ class Turn:
     """One finished turn of a call.
 
     ``text`` is what was said: for the tutor, only what was heard before an interruption. ``index`` counts from 0 over both
-    speakers. ``typed`` marks a learner's turn that was typed instead of spoken.
+    speakers. ``typed`` marks a learner's turn that was typed instead of spoken, ``source`` one whose sound came as a file.
     """
 
     index: int
@@ -55,6 +56,7 @@ class Turn:
     interrupted: bool = False
     typed: bool = False
     corrections: list[Correction] = field(default_factory=list)
+    source: Source = "live"
 
     def to_dict(self) -> dict[str, Any]:
         """The turn as JSON-ready plain types."""

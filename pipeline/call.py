@@ -7,10 +7,23 @@ The chain reads top to bottom in ``Call.start``. What the call makes of the fram
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from loguru import logger
-from pipecat.frames.frames import ErrorFrame, InterruptionFrame, LLMMessagesAppendFrame, LLMRunFrame
+from pipecat.frames.frames import (
+    ErrorFrame,
+    InterruptionFrame,
+    LLMFullResponseEndFrame,
+    LLMFullResponseStartFrame,
+    LLMMessagesAppendFrame,
+    LLMRunFrame,
+    LLMTextFrame,
+    TTSAudioRawFrame,
+    TTSStartedFrame,
+    TTSStoppedFrame,
+)
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair, LLMUserAggregatorParams
@@ -20,7 +33,10 @@ from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy, TurnAnaly
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
-from pipeline.messages import Error
+from agent.record import Word
+from pipeline.faults.guard import guard_stt
+from pipeline.faults.keeper import Keeper
+from pipeline.faults.watch import Stage
 from pipeline.metrics import prometheus
 from pipeline.observing import CallObserver
 from pipeline.transports.base import CallTransport
@@ -32,11 +48,8 @@ START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 INTERRUPT_TIMEOUT_S = 1.0
 INPUT_RATE_HZ = 16_000
-_FAILED = {
-    "stt": "I could not make out what you said. Please say it again.",
-    "llm": "The tutor could not think of an answer. Please say it again.",
-    "tts": "The tutor's voice failed. Its words are on the screen.",
-}
+FAREWELL_TIMEOUT_S = 12.0
+SPARE_CHUNK_S = 0.02
 
 
 class BuildFailed(RuntimeError):
@@ -53,7 +66,9 @@ class Call:
         self._observer: CallObserver | None = None
         self._worker: PipelineWorker | None = None
         self._run: asyncio.Task[None] | None = None
-        self._stages: dict[str, object] = {}
+        self._stages: dict[Stage, FrameProcessor] = {}
+        self._keeper: Keeper | None = None
+        self._spare_lines = 0
 
     async def start(self) -> None:
         """Build the pipeline and run it; returns once every stage has started.
@@ -65,6 +80,7 @@ class Call:
         services = session.services
         try:
             stt, llm, tts = (services.engines[stage].create(session.call_state) for stage in ("stt", "llm", "tts"))
+            guard_stt(stt, services.settings.faults.stt_timeout_s)
             user, assistant = self._aggregators()
             chain: list[FrameProcessor] = [
                 transport.input(),
@@ -76,7 +92,10 @@ class Call:
                 assistant,
             ]
             self._stages = {"stt": stt, "llm": llm, "tts": tts}
-            self._observer = CallObserver(session, transport, stt=stt, user=user, llm=llm, tts=tts, assistant=assistant)
+            self._keeper = Keeper(self, session, services.settings.faults, services.settings.silence)
+            self._observer = CallObserver(
+                session, transport, self._keeper.watch, stt=stt, user=user, llm=llm, tts=tts, assistant=assistant
+            )
             self._worker = PipelineWorker(
                 Pipeline(chain),
                 params=PipelineParams(audio_in_sample_rate=INPUT_RATE_HZ, audio_out_sample_rate=transport.playout.rate_hz),
@@ -102,6 +121,12 @@ class Call:
             raise
         finally:
             waiting.cancel()
+        self._keeper.start()
+
+    @property
+    def died(self) -> bool:
+        """Whether the pipeline ended by itself."""
+        return self._run is not None and self._run.done()
 
     def _aggregators(self) -> tuple[FrameProcessor, FrameProcessor]:
         settings, models = self._session.services.settings, self._session.services.models
@@ -130,13 +155,15 @@ class Call:
         stage = next((name for name, processor in self._stages.items() if processor is frame.processor), "transport")
         prometheus.ERRORS.labels(stage).inc()
         logger.warning("{} failed: {}", stage, frame.error)
-        if stage in _FAILED:
-            await self._session.send(Error(message=_FAILED[stage]))
+        if stage != "transport" and self._keeper is not None:
+            self._keeper.watch.failed(stage, str(frame.error), time.monotonic())
 
     async def on_ready(self) -> None:
         """The client can hear: the tutor speaks first, or takes up its interrupted line in a resumed call."""
         if self._worker is None or self._observer is None:
             return
+        if self._keeper is not None:
+            self._keeper.watch.ready(time.monotonic())
         messages = self._session.context.messages
         if self._resumed and messages:
             last = self._session.record.turns[-1] if self._session.record.turns else None
@@ -149,16 +176,21 @@ class Call:
 
     # What the client asks
 
-    async def interrupt(self) -> None:
-        """Stop the tutor, as if the learner had spoken over it; returns when the context holds only what was heard."""
+    async def interrupt(self) -> bool:
+        """Stop the tutor, as if the learner had spoken over it; returns when the context holds only what was heard.
+
+        False if the pipeline did not take the interruption in time.
+        """
         if self._worker is None or self._observer is None:
-            return
+            return False
         settled = self._observer.expect_interruption()
         await self._worker.queue_frame(InterruptionFrame())
         try:
             await asyncio.wait_for(settled.wait(), INTERRUPT_TIMEOUT_S)
         except TimeoutError:
             logger.warning("the pipeline did not take the interruption in time")
+            return False
+        return True
 
     async def typed(self, text: str) -> None:
         """A turn that the learner typed."""
@@ -166,6 +198,14 @@ class Call:
             return
         await self.interrupt()
         self._observer.typed()
+        await self._worker.queue_frame(LLMMessagesAppendFrame([{"role": "user", "content": text}], run_llm=True))
+
+    async def uploaded(self, text: str, words: Sequence[Word]) -> None:
+        """A turn whose sound came as a file, with the ``words`` that were recognised in it."""
+        if self._worker is None or self._observer is None:
+            return
+        await self.interrupt()
+        self._observer.uploaded(words)
         await self._worker.queue_frame(LLMMessagesAppendFrame([{"role": "user", "content": text}], run_llm=True))
 
     async def unheard(self) -> None:
@@ -183,10 +223,73 @@ class Call:
         self._observer.tutor_first()
         await self._worker.queue_frame(LLMRunFrame())
 
+    # When something goes wrong
+
+    async def ask_again(self) -> None:
+        """The learner is silent: the tutor asks once more."""
+        if self._worker is not None and self._observer is not None:
+            self._observer.tutor_first()
+            await self._worker.queue_frame(LLMRunFrame())
+
+    async def leave_on_screen(self) -> None:
+        """The tutor's words cannot be spoken: its turn ends with them on the page."""
+        if self._observer is not None:
+            await self._observer.leave_on_screen()
+
+    async def recover(self, stage: Stage) -> bool:
+        """Cancel what the stages are at, after ``stage`` failed; false if the pipeline no longer moves."""
+        if self._observer is None:
+            return False
+        self._observer.excuse_turn()
+        for processor in self._stages.values():
+            # A service that pipecat has written off is tried again: how often is the keeper's to decide.
+            if not processor.is_usable:
+                await processor.set_usable(True)
+        return await self.interrupt()
+
+    async def say(self, text: str, *, spare: bool = False) -> None:
+        """Say one line of the house, outside the lesson; ``spare``: with the spare voice, not the tutor's."""
+        if self._observer is None:
+            return
+        if spare:
+            await self._say_spare(text)
+            return
+        self._observer.house_line()
+        llm = self._stages["llm"]
+        for frame in (LLMFullResponseStartFrame(), LLMTextFrame(text), LLMFullResponseEndFrame()):
+            await llm.push_frame(frame)
+
+    async def _say_spare(self, text: str) -> None:
+        assert self._observer is not None
+        rate_hz = self._transport.playout.rate_hz
+        pcm = self._session.services.models.spare_voice.pcm(text, rate_hz)
+        self._spare_lines += 1
+        context_id = f"spare-{self._spare_lines}"
+        await self._observer.spare_line(text)
+        tts, step = self._stages["tts"], round(SPARE_CHUNK_S * rate_hz) * 2
+        await tts.push_frame(TTSStartedFrame(context_id=context_id))
+        for start in range(0, len(pcm), step):
+            await tts.push_frame(TTSAudioRawFrame(pcm[start : start + step], rate_hz, 1, context_id=context_id))
+        await tts.push_frame(TTSStoppedFrame(context_id=context_id))
+        await tts.push_frame(LLMFullResponseEndFrame())
+
+    async def farewell(self, text: str, *, spare: bool = False) -> None:
+        """Stop the tutor, say ``text`` and return when it was said, or could not be."""
+        if self._observer is None or not await self.interrupt():
+            return
+        done = self._observer.expect_reply_end()
+        await self.say(text, spare=spare)
+        try:
+            await asyncio.wait_for(done.wait(), FAREWELL_TIMEOUT_S)
+        except TimeoutError:
+            logger.warning("the farewell was not spoken in time")
+
     # The end
 
     async def finish(self) -> None:
         """Silence the tutor and record what is still unrecorded; the transport stays open for the report."""
+        if self._keeper is not None:
+            await self._keeper.close()
         if self._run is not None and not self._run.done():
             await self.interrupt()
         if self._observer is not None:
@@ -194,6 +297,8 @@ class Call:
 
     async def stop(self) -> None:
         """Cancel the pipeline and wait for every task of the call. Safe to call twice."""
+        if self._keeper is not None:
+            await self._keeper.close()
         observer, worker, run = self._observer, self._worker, self._run
         if observer is not None:
             await observer.finish()

@@ -97,7 +97,10 @@ _client_messages: TypeAdapter[ClientMessage] = TypeAdapter(ClientMessage)
 
 
 class Connected(_Message):
-    """First message. ``resume_token``, ``level`` and ``lesson`` are sent only with extras."""
+    """First message. ``resume_token``, ``level`` and ``lesson`` are sent only with extras.
+
+    ``recording`` is true where both voices of the call are kept, whatever the client asked for; else it is left out.
+    """
 
     type: Literal["connected"] = "connected"
     session_id: str
@@ -105,6 +108,7 @@ class Connected(_Message):
     level: Level | None = None
     lesson: str | None = None
     resumed: bool | None = None
+    recording: Literal[True] | None = None
 
 
 class Transcript(_Message):
@@ -210,6 +214,13 @@ class SpokenWord(_Message):
     text: str
 
 
+class RecordingStopped(_Message):
+    """The call is no longer recorded; ``reason`` says why. The call goes on."""
+
+    type: Literal["recording_stopped"] = "recording_stopped"
+    reason: str
+
+
 ServerMessage = (
     Connected
     | Transcript
@@ -225,8 +236,11 @@ ServerMessage = (
     | Metrics
     | Speaking
     | SpokenWord
+    | RecordingStopped
 )
-EXTRA_SERVER_TYPES = frozenset({"interrupted", "corrections", "suggestions", "metrics", "speaking", "word"})
+EXTRA_SERVER_TYPES = frozenset(
+    {"interrupted", "corrections", "suggestions", "metrics", "speaking", "word", "recording_stopped"}
+)
 
 
 class BadMessage(ValueError):

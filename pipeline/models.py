@@ -8,21 +8,23 @@ from concurrent.futures import ThreadPoolExecutor
 import onnxruntime
 from pipecat.audio.vad.vad_analyzer import VADParams
 
+from pipeline.faults.spare_voice import SpareVoice
 from pipeline.pipecat_private import SharedSileroVAD, SharedSmartTurn, load_silero, load_smart_turn
 from pipeline.settings.tree import TurnSettings, VADSettings
 
 
 class SharedModels:
-    """Silero VAD and smart-turn, and the threads that smart-turn runs on."""
+    """Silero VAD, smart-turn with the threads that it runs on, and the spare voice."""
 
     def __init__(self, threads: int = 2) -> None:
         self._threads = threads
         self._executor: ThreadPoolExecutor | None = None
         self._silero: onnxruntime.InferenceSession | None = None
         self._smart_turn: onnxruntime.InferenceSession | None = None
+        self._spare_voice: SpareVoice | None = None
 
     async def load(self) -> None:
-        """Load both models off the loop and run each once."""
+        """Load the models off the loop and run each once."""
         self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="smart-turn")
         await asyncio.get_running_loop().run_in_executor(self._executor, self._load)
 
@@ -34,6 +36,7 @@ class SharedModels:
         vad.voice_confidence(bytes(1024))
         self._smart_turn = load_smart_turn()
         SharedSmartTurn(self._smart_turn, self._executor).warm_up()
+        self._spare_voice = SpareVoice.render()
 
     def vad(self, settings: VADSettings) -> SharedSileroVAD:
         """A voice activity detector for one call."""
@@ -51,6 +54,12 @@ class SharedModels:
         assert self._smart_turn is not None, "models are not loaded"
         assert self._executor is not None
         return SharedSmartTurn(self._smart_turn, self._executor, incomplete_wait_s=settings.incomplete_wait_s)
+
+    @property
+    def spare_voice(self) -> SpareVoice:
+        """The lines that are said when the tutor's own voice fails."""
+        assert self._spare_voice is not None, "models are not loaded"
+        return self._spare_voice
 
     async def close(self) -> None:
         """End the threads. Safe to call twice."""

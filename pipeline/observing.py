@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ from pipecat.frames.frames import (
     LLMTextFrame,
     TranscriptionFrame,
     TTSAudioRawFrame,
+    TTSStartedFrame,
+    TTSStoppedFrame,
     UserStartedSpeakingFrame,
     UserStoppedSpeakingFrame,
     VADUserStartedSpeakingFrame,
@@ -31,6 +34,7 @@ from pipecat.frames.frames import (
 )
 
 from agent.record import TurnMetrics, Word
+from pipeline.faults.watch import Watch
 from pipeline.messages import AiText, Interrupted, Metrics, Speaking, SpokenWord, Transcript, TurnComplete
 from pipeline.metrics import prometheus
 from pipeline.metrics.turn_clock import TurnClock
@@ -47,6 +51,8 @@ CAPTION_PERIOD_S = 0.06
 """How often the tutor's captions are moved on."""
 LAST_PACKETS_S = 0.1
 """After an interruption, packets that were on their way have left within this time."""
+CLAUSE_ENDS = (".", "!", "?", ":", ";", "…")
+"""Marks behind which any voice speaks what it has."""
 UNHEARD_VOICE_S = 0.5
 """Voice of at least this length without any word is worth a "please say it again"; less is taken for noise."""
 
@@ -65,16 +71,28 @@ class Reply:
     words_shown: int = 0
     cut_to: str | None = None
     """What was heard of it, once it was interrupted."""
+    house: bool = False
+    """A line of the house (an apology, a farewell) and no answer."""
 
 
 class CallObserver:
     """Watches one call. Owned by the call; ``close`` awaits every task it started."""
 
     def __init__(
-        self, session: Session, transport: CallTransport, *, stt: Any, user: Any, llm: Any, tts: Any, assistant: Any
+        self,
+        session: Session,
+        transport: CallTransport,
+        watch: Watch,
+        *,
+        stt: Any,
+        user: Any,
+        llm: Any,
+        tts: Any,
+        assistant: Any,
     ) -> None:
         self._session = session
         self._transport = transport
+        self._watch = watch
         self._voiced = VoicedTracker()
         self._clock = TurnClock(self._on_row)
         self._exporter = prometheus.RowExporter(transport.door)
@@ -82,6 +100,8 @@ class CallObserver:
         self._writes: set[asyncio.Task[None]] = set()
         self._captions: asyncio.Task[None] | None = None
         self._interruption_settled = asyncio.Event()
+        self._reply_ended = asyncio.Event()
+        self._house_line = False
         self._reply: Reply | None = None
         self._unsettled: Reply | None = None
         # The learner's open turn.
@@ -91,7 +111,9 @@ class CallObserver:
         self._segments: list[TranscriptionFrame] = []
         self._segment_starts_s: list[float] = []
         self._typed = False
+        self._uploaded: list[Word] | None = None
         self._answered = False
+        self._excused = False
         self._tutor_speaking = False
 
         transport.input().add_event_handler("on_before_push_frame", self._on_input)
@@ -118,6 +140,11 @@ class CallObserver:
         self._typed = True
         self._clock.turn_started()
 
+    def uploaded(self, words: Sequence[Word]) -> None:
+        """The next learner's turn came as a file, in which ``words`` were recognised."""
+        self._uploaded = list(words)
+        self._clock.turn_started()
+
     def forget_conversation(self) -> None:
         """The context was emptied."""
         self._session.messages_recorded = 0
@@ -127,6 +154,32 @@ class CallObserver:
         """An event that is set when the next interruption has passed the whole chain."""
         self._interruption_settled.clear()
         return self._interruption_settled
+
+    def expect_reply_end(self) -> asyncio.Event:
+        """An event that is set when the tutor's next turn is over, spoken or interrupted."""
+        self._reply_ended.clear()
+        return self._reply_ended
+
+    def house_line(self) -> None:
+        """The tutor's next turn is a line of the house."""
+        self._house_line = True
+
+    async def spare_line(self, text: str) -> None:
+        """A line of the house begins whose audio comes from elsewhere, not from the voice's stage."""
+        await self._finish_reply()
+        self._reply = self._new_reply(house=True)
+        self._reply.text, self._reply.complete = text, True
+        await self._session.send(AiText(text=text, is_complete=True))
+
+    def excuse_turn(self) -> None:
+        """The learner has been told that a stage failed: no other request to say it again is due for this turn."""
+        self._excused = True
+
+    async def leave_on_screen(self) -> None:
+        """The tutor's turn ends as it stands on the page, unspoken."""
+        if self._reply is not None and not self._reply.complete:
+            await self._session.send(AiText(text=self._reply.text.strip(), is_complete=True))
+        await self._finish_reply(good=False)
 
     # The learner
 
@@ -139,10 +192,12 @@ class CallObserver:
     async def _on_stt(self, _processor: Any, frame: Frame) -> None:
         if isinstance(frame, TranscriptionFrame):
             self._clock.stt_final(time.monotonic())
+            self._watch.words(time.monotonic())
             if frame.text.strip():
                 self._segments.append(frame)
                 await self._session.send(Transcript(text=self._heard_so_far(), is_final=False))
         elif isinstance(frame, InterimTranscriptionFrame) and frame.text.strip():
+            self._watch.words_coming(time.monotonic())
             await self._session.send(Transcript(text=f"{self._heard_so_far()} {frame.text.strip()}".strip(), is_final=False))
 
     def _heard_so_far(self) -> str:
@@ -154,6 +209,7 @@ class CallObserver:
         elif isinstance(frame, UserStartedSpeakingFrame):
             await self._turn_started()
         elif isinstance(frame, InterruptionFrame):
+            self._watch.interrupted(time.monotonic())
             await self._cut_reply()
         elif isinstance(frame, VADUserStoppedSpeakingFrame):
             self._voice_stopped()
@@ -162,8 +218,11 @@ class CallObserver:
         elif isinstance(frame, LLMContextFrame) and not frame.speculation:
             self._clock.end_of_turn(time.monotonic())
             await self._record_learner(frame.context.messages)
+            self._watch.asked(time.monotonic())
 
     def _voice_started(self) -> None:
+        self._excused = False
+        self._watch.voice_started(time.monotonic())
         end_s = self._voiced.end_s
         if end_s is None:
             return
@@ -171,6 +230,8 @@ class CallObserver:
         self._voice_from_s = onset_s if onset_s is not None else end_s
 
     def _voice_stopped(self) -> None:
+        voiced_s = self._voiced.voiced_s(self._voice_from_s)
+        self._watch.voice_stopped(time.monotonic(), words_owed=voiced_s >= UNHEARD_VOICE_S)
         stop_s = self._voiced.last_voiced_s(self._voice_from_s)
         at = self._transport.capture.time_of(stop_s) if stop_s is not None else None
         if at is not None:
@@ -194,7 +255,7 @@ class CallObserver:
         await self._session.send(Speaking(who="learner", active=False))
 
     async def _on_user_turn_stopped(self, _aggregator: Any, _strategy: Any, message: Any) -> None:
-        if message.content or self._answered:
+        if message.content or self._answered or self._excused or self._watch.deaf:
             return
         # Frozen captions would suggest that the words are still being worked on.
         await self._session.send(Transcript(text="", is_final=True))
@@ -210,15 +271,25 @@ class CallObserver:
         said = [m for m in messages[self._session.messages_recorded :] if isinstance(m, dict) and m.get("role") == "user"]
         self._session.messages_recorded = len(messages)
         typed, self._typed = self._typed, False
+        uploaded, self._uploaded = self._uploaded, None
         now = time.time()
         for message in said:
             text = str(message.get("content", "")).strip()
             if not text:
                 continue
             self._answered = True
-            words = [] if typed else self._words()
-            started_at = now if typed or self._turn_from_at is None else self._turn_from_at
-            turn = self._session.take_turn("learner", text, started_at=started_at, ended_at=now, words=words, typed=typed)
+            self._watch.heard_learner(time.monotonic())
+            words = uploaded if uploaded is not None else [] if typed else self._words()
+            spoken_here = not typed and uploaded is None and self._turn_from_at is not None
+            turn = self._session.take_turn(
+                "learner",
+                text,
+                started_at=self._turn_from_at if spoken_here and self._turn_from_at is not None else now,
+                ended_at=now,
+                words=words,
+                typed=typed,
+                source="live" if uploaded is None else "upload",
+            )
             await self._session.keep_turn(turn)
             self._clock.number(turn.index)
             self._segments.clear()
@@ -247,25 +318,37 @@ class CallObserver:
     async def _on_llm(self, _processor: Any, frame: Frame) -> None:
         if isinstance(frame, LLMFullResponseStartFrame):
             await self._finish_reply()
-            self._reply = Reply(context_start=len(self._session.context.messages), started_at=time.time())
+            self._reply = self._new_reply(house=self._house_line)
+            self._house_line = False
             self._clock.number(len(self._session.record.turns))
         elif isinstance(frame, LLMTextFrame) and self._reply is not None:
             self._reply.text += frame.text
             self._clock.llm_text(frame.text, time.monotonic())
+            self._watch.text(time.monotonic(), frame.text, clause=frame.text.rstrip()[-1:] in CLAUSE_ENDS)
             await self._session.send(AiText(text=frame.text, is_complete=False))
         elif isinstance(frame, LLMFullResponseEndFrame) and self._reply is not None:
             self._reply.complete = True
             self._clock.llm_end(time.monotonic())
+            self._watch.text_ended(time.monotonic())
             await self._session.send(AiText(text=self._reply.text.strip(), is_complete=True))
 
+    def _new_reply(self, *, house: bool) -> Reply:
+        return Reply(context_start=len(self._session.context.messages), started_at=time.time(), house=house)
+
     def _on_tts(self, _processor: Any, frame: Frame) -> None:
+        if isinstance(frame, TTSStartedFrame):
+            self._watch.voice_began(time.monotonic())
+        elif isinstance(frame, TTSStoppedFrame):
+            self._watch.voice_ended(time.monotonic())
         if not isinstance(frame, TTSAudioRawFrame) or self._reply is None:
             return
         reply = self._reply
+        seconds = len(frame.audio) / 2 / frame.num_channels / frame.sample_rate
+        self._watch.audio(time.monotonic(), seconds, silent=not self._watch.voice_heard and not any(frame.audio))
         if reply.utterance is None and frame.context_id:
             reply.utterance = frame.context_id
             self._clock.tts_audio(frame.context_id, time.monotonic())
-        reply.audio_s += len(frame.audio) / 2 / frame.num_channels / frame.sample_rate
+        reply.audio_s += seconds
 
     def _on_words(self, context_id: str, words: list[Word]) -> None:
         reply = self._reply
@@ -275,11 +358,13 @@ class CallObserver:
     async def _on_output(self, _processor: Any, frame: Frame) -> None:
         if isinstance(frame, BotStartedSpeakingFrame) and not self._tutor_speaking:
             self._tutor_speaking = True
+            self._watch.speaking(time.monotonic(), True)
             await self._session.send(Speaking(who="tutor", active=True))
             if self._captions is None:
                 self._captions = self._spawn(self._move_captions())
         elif isinstance(frame, BotStoppedSpeakingFrame) and self._tutor_speaking:
             self._tutor_speaking = False
+            self._watch.speaking(time.monotonic(), False)
             await self._session.send(Speaking(who="tutor", active=False))
             if self._reply is not None and self._reply.complete:
                 await self._finish_reply()
@@ -301,11 +386,13 @@ class CallObserver:
             await self._session.send(SpokenWord(index=reply.words_shown, text=word.text))
             reply.words_shown += 1
 
-    async def _finish_reply(self) -> None:
-        """The tutor's turn ran to its end."""
+    async def _finish_reply(self, *, good: bool = True) -> None:
+        """The tutor's turn ran to its end; ``good`` if it was spoken."""
         reply, self._reply = self._reply, None
         if reply is None:
             return
+        if good and not reply.house and reply.utterance is not None:
+            self._session.faults_in_a_row = 0
         self._unsettled = reply
         if reply.text.strip():
             await self._show_words(reply, everything=True)
@@ -314,6 +401,7 @@ class CallObserver:
             )
             await self._session.keep_turn(turn)
         await self._session.send(TurnComplete())
+        self._reply_ended.set()
 
     async def _cut_reply(self) -> None:
         """The tutor was interrupted: only what was heard of its reply is kept."""
@@ -330,6 +418,7 @@ class CallObserver:
             await self._session.send(AiText(text=reply.text.strip(), is_complete=True))
         await self._session.send(Interrupted(text=reply.cut_to))
         await self._session.send(TurnComplete())
+        self._reply_ended.set()
         if reply.cut_to:
             heard_words = [w for w in reply.words if w.start_s < heard_s]
             turn = self._session.take_turn(

@@ -24,10 +24,11 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 
 from agent.analysis.mistakes import stands
 from agent.analysis.report import first_report
-from agent.record import CallRecord, Correction, Level, Turn, TurnMetrics, Word
+from agent.record import CallRecord, Correction, Level, Source, Turn, TurnMetrics, Word
 from agent.tutor import TutorReply
 from pipeline.call import BuildFailed, Call
 from pipeline.engine import CallState, Engine
+from pipeline.faults.lines import TIME_IS_UP
 from pipeline.messages import (
     Analysis,
     ClientMessage,
@@ -37,6 +38,7 @@ from pipeline.messages import (
     EndConversation,
     Error,
     Interrupt,
+    RecordingStopped,
     ServerMessage,
     SetLesson,
     SetLevel,
@@ -45,11 +47,23 @@ from pipeline.messages import (
 )
 from pipeline.metrics import prometheus
 from pipeline.models import SharedModels
+from pipeline.recording.archive import Archive
+from pipeline.recording.recorder import SessionRecorder
 from pipeline.settings.tree import Settings
 from pipeline.store.recorder import Recorder
+from pipeline.stt.once import recognise_once
+from pipeline.stt.recognition import Recognition
 from pipeline.transports.base import CallTransport, LostHandler
 
 State = Literal["new", "attached", "detached", "ended"]
+
+
+class NotInCall(RuntimeError):
+    """What was asked for needs a call that runs."""
+
+
+class UploadBusy(RuntimeError):
+    """One file at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +75,22 @@ class Services:
     models: SharedModels
     recorder: Recorder
     lessons: Mapping[str, Any]
+    recordings: Archive | None = None
+    """Where calls are recorded; ``None``: nowhere."""
 
 
 class Session:
     """One conversation with one learner."""
 
     def __init__(
-        self, services: Services, *, door: str, level: Level, lesson: str, on_ended: Callable[[Session], None] | None = None
+        self,
+        services: Services,
+        *,
+        door: str,
+        level: Level,
+        lesson: str,
+        on_ended: Callable[[Session], None] | None = None,
+        record: bool = True,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.resume_token = secrets.token_urlsafe(24)
@@ -75,6 +98,12 @@ class Session:
         self.context = LLMContext()
         self.messages_recorded = 0
         """How many messages of the context the record has taken in."""
+        self.faults = 0
+        """Stages that failed or stalled so far."""
+        self.faults_in_a_row = 0
+        """The same, since the tutor's last answer that was spoken as it should be."""
+        self.lesson_done = False
+        """Whether the tutor has said the lesson's last word."""
         self.state: State = "new"
         self.record = CallRecord(session_id=self.id, started_at=time.time(), door=door, level=level, lesson=lesson)
         self.call_state = CallState(session_id=self.id, level=level, lesson=lesson, on_reply=self._on_reply)
@@ -88,6 +117,43 @@ class Session:
         self._on_ended = on_ended
         self._report: dict[str, Any] | None = None
         self._opened = False
+        self._uploading = False
+        self._recorder: SessionRecorder | None = None
+        if record and services.recordings is not None and services.settings.recording.enabled:
+            self._recorder = services.recordings.begin(self.id, self._recording_failed)
+
+    # The recording
+
+    @property
+    def recording(self) -> bool:
+        """Whether both voices are kept."""
+        return self._recorder is not None and self._recorder.failed is None
+
+    async def decline_recording(self) -> None:
+        """The learner does not want to be recorded: nothing is kept of what was recorded so far."""
+        await self._end_recording(keep=False)
+
+    def _recording_failed(self, reason: str) -> None:
+        self._spawn(self.send(RecordingStopped(reason=f"The recording stopped: {reason}. The call goes on.")))
+
+    async def _end_recording(self, *, keep: bool) -> None:
+        recorder, self._recorder = self._recorder, None
+        recordings = self.services.recordings
+        if recorder is None or recordings is None:
+            return
+        await recorder.close()
+        if keep:
+            # Minutes of sound take seconds to encode, which nobody needs to wait for.
+            self._spawn(self._finish_recording(recordings))
+            return
+        try:
+            await recordings.drop(self.id)
+        except OSError as e:
+            prometheus.ERRORS.labels("recording").inc()
+            logger.error("the recording could not be deleted: {}", e)
+
+    async def _finish_recording(self, recordings: Archive) -> None:
+        await recordings.finish(self.id)
 
     # Connections
 
@@ -99,6 +165,7 @@ class Session:
             level=self.record.level,
             lesson=self.record.lesson,
             resumed=self.state != "new",
+            recording=self.recording or None,
         )
 
     async def attach(self, transport: CallTransport) -> None:
@@ -118,6 +185,8 @@ class Session:
                 self._opened = True
                 prometheus.CALLS.labels(self.record.door).inc()
             call = Call(self, transport, resumed=resumed)
+            if self._recorder is not None:
+                self._recorder.listen(transport)
             transport.on_command = self._on_command
             transport.on_lost = self._lost_handler(transport)
             transport.on_ready = call.on_ready
@@ -131,7 +200,7 @@ class Session:
             self._call, self._transport = call, transport
             self._set_state("attached")
             if self._limit is None:
-                self._limit = self._spawn(self._end_after(self.services.settings.limits.max_call_s, "time limit"))
+                self._limit = self._spawn(self._end_in_time(self.services.settings.limits.max_call_s))
             if transport.lost_reason is not None:
                 self._spawn(self.detach(transport.lost_reason, transport))
 
@@ -181,6 +250,20 @@ class Session:
         await asyncio.sleep(seconds)
         await self.end(reason)
 
+    async def _end_in_time(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        if self._call is not None:
+            await self._call.farewell(TIME_IS_UP)
+        await self.end("time limit")
+
+    def end_soon(self, reason: str) -> None:
+        """End the session from within one of its call's own tasks, which the end stops."""
+        self._spawn(self._end_quietly(reason))
+
+    def reconnect(self, reason: str) -> None:
+        """Drop a call that no longer works: its client is told to come back, and finds the session as it was."""
+        self._spawn(self.detach(reason, self._transport))
+
     # What the client asks
 
     async def _on_command(self, message: ClientMessage) -> None:
@@ -204,6 +287,7 @@ class Session:
                     return
                 self.call_state.lesson = self.record.lesson = lesson
                 self.call_state.expected = []
+                self.lesson_done = False
                 if self._opened:
                     await self.services.recorder.update(self.id, lesson=lesson)
                 if call is not None:
@@ -216,6 +300,33 @@ class Session:
                     await call.interrupt()
             case _:
                 await self.send(Error(message=f"{message.type} cannot be used now"))
+
+    async def upload(self, pcm16: bytes) -> Recognition:
+        """Take speech of the learner (16 kHz mono) as a turn of the running call, and have it answered.
+
+        Returns what was recognised; without any word there is no turn.
+
+        Raises:
+            NotInCall: no client is attached, or the call ended meanwhile.
+            UploadBusy: another one is being recognised.
+            RecogniserError: the recogniser failed.
+        """
+        if self.state != "attached" or self._call is None:
+            raise NotInCall("the session is not in a call")
+        if self._uploading:
+            raise UploadBusy("another file of this session is being recognised")
+        self._uploading = True
+        try:
+            # A stage of its own, which knows what the learner is expected to say.
+            heard = await recognise_once(self.services.engines["stt"].create(self.call_state), pcm16)
+            call = self._call
+            if self.state != "attached" or call is None:
+                raise NotInCall("the call ended before the file was recognised")
+            if heard.text:
+                await call.uploaded(heard.text, heard.words)
+            return heard
+        finally:
+            self._uploading = False
 
     async def send(self, message: ServerMessage) -> None:
         """Send to the attached client, if there is one."""
@@ -234,6 +345,7 @@ class Session:
         words: list[Word] | None = None,
         interrupted: bool = False,
         typed: bool = False,
+        source: Source = "live",
     ) -> Turn:
         """Take a finished turn into the record; ``keep_turn`` makes it durable."""
         turn = Turn(
@@ -245,6 +357,7 @@ class Session:
             words=words or [],
             interrupted=interrupted,
             typed=typed,
+            source=source,
         )
         self.record.turns.append(turn)
         prometheus.TURNS.labels(role).inc()
@@ -280,6 +393,7 @@ class Session:
 
     def _on_reply(self, reply: TutorReply) -> None:
         self.call_state.expected = list(reply.expected)
+        self.lesson_done = reply.done
         self._spawn(self._pass_on(reply))
 
     async def _pass_on(self, reply: TutorReply) -> None:
@@ -325,6 +439,7 @@ class Session:
                     transport.on_command = transport.on_lost = transport.on_ready = None
                 if call is not None:
                     await call.stop()
+                await self._end_recording(keep=True)
                 self._set_state("ended")
                 prometheus.CALLS_ENDED.labels(reason).inc()
                 logger.info("call ended: {}; {} turns", reason, len(self.record.turns))
@@ -351,6 +466,7 @@ class Session:
             self._transport = None
             if call is not None:
                 await call.stop()
+            await self._end_recording(keep=False)
             if self._opened:
                 await self._durable(
                     self.services.recorder.close(

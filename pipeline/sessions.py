@@ -16,6 +16,7 @@ from pipeline.lessons import offered_lessons
 from pipeline.metrics import prometheus
 from pipeline.metrics.loop_lag import LoopLagMonitor
 from pipeline.models import SharedModels
+from pipeline.recording.archive import Archive
 from pipeline.registry import make_engines
 from pipeline.session import Services, Session
 from pipeline.settings.tree import Settings
@@ -37,6 +38,7 @@ class SessionManager:
         self.engines: dict[str, Engine] = {**make_engines(settings, skip=frozenset(engines or ())), **(engines or {})}
         self.models = SharedModels()
         self.lag = LoopLagMonitor()
+        self.recordings = Archive(settings.data_dir, settings.recording)
         self.lessons: dict[str, Lesson] = {}
         self.ready = False
         self.started_at = time.time()
@@ -75,7 +77,8 @@ class SessionManager:
         orphans = await self._store.close_orphans(time.time(), first_report)
         if orphans:
             logger.info("closed {} calls that an earlier process left open", len(orphans))
-        self._services = Services(self.settings, self.engines, self.models, self._store, self.lessons)
+        self._services = Services(self.settings, self.engines, self.models, self._store, self.lessons, self.recordings)
+        self.recordings.start()
         await asyncio.gather(self.models.load(), *(engine.load() for engine in self.engines.values()))
         self.ready = True
 
@@ -88,6 +91,7 @@ class SessionManager:
         await asyncio.gather(*(s.settle() for s in sessions), return_exceptions=True)
         await asyncio.gather(*(e.close() for e in self.engines.values()), return_exceptions=True)
         await self.models.close()
+        await self.recordings.close()
         store, self._store = self._store, None
         if store is not None:
             await store.close()
@@ -108,8 +112,8 @@ class SessionManager:
                 prometheus.REFUSED.labels(engine.stage).inc()
                 raise
 
-    async def create(self, *, door: str, level: Level | None = None, lesson: str | None = None) -> Session:
-        """A new session, which waits ``resume_for_s`` for its first connection.
+    async def create(self, *, door: str, level: Level | None = None, lesson: str | None = None, record: bool = True) -> Session:
+        """A new session, which waits ``resume_for_s`` for its first connection. Without ``record`` it is never recorded.
 
         Raises:
             AtCapacity: no place, or an engine is at its limit.
@@ -121,7 +125,12 @@ class SessionManager:
             raise UnknownLesson(f"unknown lesson {lesson!r}; there are: {', '.join(sorted(self.lessons))}")
         assert self._services is not None
         session = Session(
-            self._services, door=door, level=level or self.settings.tutor.level, lesson=lesson, on_ended=self._forget
+            self._services,
+            door=door,
+            level=level or self.settings.tutor.level,
+            lesson=lesson,
+            on_ended=self._forget,
+            record=record,
         )
         self._sessions[session.id] = session
         self._tokens[session.resume_token] = session

@@ -29,7 +29,7 @@ from web.guard import Guard
 from web.openapi import describe
 from web.origin import host_policy, parse_allowed_origins
 from web.rate import RateLimiter
-from web.routes import health, history, lessons, page, sessions
+from web.routes import health, history, lessons, page, sessions, upload
 from web.state import WebState
 
 _ABOUT = """A self-hosted voice tutor for learners of English.
@@ -86,13 +86,21 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
         lessons.router,
         sessions.router,
         history.router,
+        upload.router,
         webrtc.router,
         websocket.router,
     ):
         app.include_router(router)
     app.router.routes.append(page.PageFiles(state.page_dir))
     hosts = host_policy(settings.server.host, machine_names(), settings.server.allowed_hosts)
-    app.add_middleware(Guard, hosts=hosts, origins=origins, auth=auth, max_body_bytes=settings.server.max_body_bytes)
+    app.add_middleware(
+        Guard,
+        hosts=hosts,
+        origins=origins,
+        auth=auth,
+        max_body_bytes=settings.server.max_body_bytes,
+        max_upload_bytes=settings.upload.max_bytes,
+    )
     if settings.server.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -5,6 +5,7 @@ passes it like any request.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
@@ -23,20 +24,29 @@ from web.problems import problem_response
 OPEN_PATHS = frozenset({"/health"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SECRET_PARAMETERS = ("token", "resume")
+UPLOAD_PATH = re.compile(r".*/api/sessions/[^/]+/audio")
+"""Where sound is sent as a turn, which is larger than any other body. A proxy may serve the app below a path of its own."""
 
 
 class Guard:
     """Lets a request through, or answers it with a problem document."""
 
     def __init__(
-        self, app: ASGIApp, *, hosts: HostPolicy, origins: frozenset[Origin], auth: Authenticator, max_body_bytes: int
+        self,
+        app: ASGIApp,
+        *,
+        hosts: HostPolicy,
+        origins: frozenset[Origin],
+        auth: Authenticator,
+        max_body_bytes: int,
+        max_upload_bytes: int = 0,
     ) -> None:
         self._app = app
         self._hosts = hosts
         self._origins = origins
         self._auth = auth
         self._max_body_bytes = max_body_bytes
-        self._body_limit = f"a body may have at most {max_body_bytes} bytes"
+        self._max_upload_bytes = max(max_upload_bytes, max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry point."""
@@ -48,7 +58,7 @@ class Guard:
         refusal = self._refusal(scope, headers, secrets.get("token"))
         send = _with_security_headers(scope, send, headers.get("host") if refusal is None else None)
         if refusal is None:
-            await self._app(scope, self._counted(receive) if scope["type"] == "http" else receive, send)
+            await self._app(scope, self._counted(receive, self._limit_of(scope)) if scope["type"] == "http" else receive, send)
         elif scope["type"] == "http":
             await refusal(scope, receive, send)
         elif "websocket.http.response" in scope.get("extensions", {}):
@@ -82,15 +92,19 @@ class Guard:
                 title="Origin not allowed",
                 instance=path,
             )
-        return self._unauthorised(scope, headers, query_token) or self._too_large(path, headers)
+        return self._unauthorised(scope, headers, query_token) or self._too_large(scope, headers)
 
-    def _too_large(self, path: str, headers: Headers) -> Response | None:
-        length = headers.get("content-length", "0")
-        if length.isascii() and length.isdigit() and int(length) <= self._max_body_bytes:
+    def _limit_of(self, scope: Scope) -> int:
+        upload = scope["type"] == "http" and scope["method"] == "POST" and UPLOAD_PATH.fullmatch(scope["path"])
+        return self._max_upload_bytes if upload else self._max_body_bytes
+
+    def _too_large(self, scope: Scope, headers: Headers) -> Response | None:
+        length, limit = headers.get("content-length", "0"), self._limit_of(scope)
+        if length.isascii() and length.isdigit() and int(length) <= limit:
             return None
-        return problem_response(413, self._body_limit, instance=path)
+        return problem_response(413, _body_limit(limit), instance=scope["path"])
 
-    def _counted(self, receive: Receive) -> Receive:
+    def _counted(self, receive: Receive, limit: int) -> Receive:
         # A body in chunks declares no length.
         received = 0
 
@@ -98,8 +112,8 @@ class Guard:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > self._max_body_bytes:
-                raise HTTPException(413, self._body_limit)
+            if received > limit:
+                raise HTTPException(413, _body_limit(limit))
             return message
 
         return counted_receive
@@ -143,6 +157,10 @@ class Guard:
                     instance=path,
                     headers={"WWW-Authenticate": 'Bearer realm="parley"'},
                 )
+
+
+def _body_limit(limit: int) -> str:
+    return f"a body may have at most {limit} bytes"
 
 
 def prefers_html(accept: str | None) -> bool:

@@ -150,6 +150,8 @@ class ClientConfig(BaseModel):
     detach_after_s: float
     resume_for_s: float
     max_call_s: float
+    recording: bool = Field(False, description="Whether calls are recorded unless their learner declines.")
+    upload_max_bytes: int = Field(description="Largest audio file that can be sent as a turn.")
 
 
 class NewSession(BaseModel):
@@ -161,6 +163,7 @@ class NewSession(BaseModel):
 
     level: Level | None = None
     lesson: str | None = Field(None, max_length=100)
+    record: bool = Field(True, description="False: the session is not recorded, whatever the settings say.")
 
 
 class SessionCreated(BaseModel):
@@ -169,6 +172,7 @@ class SessionCreated(BaseModel):
     session_id: str = Field(examples=[ID_EXAMPLE])
     resume_token: str = Field(description="Given to the door (`?resume=` or `session_token`) to take the session up.")
     expires: str = Field(examples=["2026-05-01T10:00:30.000Z"])
+    recording: bool = Field(False, description="Whether both voices of the call are kept.")
 
 
 class SessionItem(BaseModel):
@@ -181,6 +185,8 @@ class SessionItem(BaseModel):
     level: Level
     lesson: str
     turn_count: int
+    score: float | None = Field(None, description="The report's final score, 0 to 100, where there is one.")
+    recorded: bool = Field(False, description="Whether its sound was kept: `GET /api/sessions/{id}/audio`.")
 
 
 class SessionPage(BaseModel):
@@ -195,8 +201,19 @@ class SessionDetail(SessionItem):
 
     end_reason: str | None
     live: bool = Field(description="Whether the session has not ended.")
+    recording_started_at: str | None = Field(
+        None, description="Moment of the recording's first sample; a turn's place in it is its own time less this."
+    )
     turns: list[dict[str, Any]]
     metrics: list[dict[str, Any]]
+
+
+class Uploaded(BaseModel):
+    """What was recognised in a file; the tutor answers it in the call."""
+
+    text: str = Field(examples=["my name is anna"])
+    words: list[dict[str, Any]] = Field(description="As in `agent.record.Word`: text, start_s, end_s, confidence.")
+    audio_s: float = Field(description="Length of the audio, in seconds.", examples=[1.8])
 
 
 class Ended(BaseModel):
@@ -215,6 +232,7 @@ class OfferData(BaseModel):
     resume: str | None = Field(None, max_length=200, description="The same, under the WebSocket door's name.")
     level: Level | None = None
     lesson: str | None = Field(None, max_length=100)
+    record: bool = Field(True, description="False: a new session is not recorded, whatever the settings say.")
 
     @property
     def token(self) -> str | None:
@@ -248,6 +266,7 @@ class Answer(BaseModel):
     pc_id: str
     session_id: str = Field(examples=[ID_EXAMPLE])
     resume_token: str
+    recording: bool = Field(False, description="Whether both voices of the call are kept.")
 
 
 class Candidate(BaseModel):

@@ -35,6 +35,7 @@ CALLS_ENDED = Counter("parley_calls_ended", "Calls ended", ["reason"], registry=
 REFUSED = Counter("parley_calls_refused", "Calls refused for want of capacity", ["by"], registry=REGISTRY)
 TURNS = Counter("parley_turns", "Finished turns", ["role"], registry=REGISTRY)
 INTERRUPTIONS = Counter("parley_interruptions", "Replies of the tutor that were interrupted", registry=REGISTRY)
+FAULTS = Counter("parley_faults", "Stages that failed or stalled in a call", ["stage", "kind"], registry=REGISTRY)
 ERRORS = Counter("parley_errors", "Errors by stage", ["stage"], registry=REGISTRY)
 
 STAGES = ("user_stop", "eot", "stt_final", "llm_first_token", "llm_first_sentence", "tts_first_audio", "sent")

@@ -92,6 +92,41 @@ class TurnSettings(Section):
     stop_timeout_s: float = Field(5.0, gt=0, description="Longest wait for words after the voice stopped.")
 
 
+class FaultSettings(Section):
+    """What happens when a stage of a call fails or stalls."""
+
+    stt_timeout_s: float = Field(4.0, gt=0, description="Longest wait for the words of speech that has ended.")
+    llm_timeout_s: float = Field(6.0, gt=0, description="Longest wait for the first word of the tutor's answer.")
+    llm_gap_timeout_s: float = Field(
+        4.0, gt=0, description="Longest pause within the tutor's text, once its voice has caught up."
+    )
+    tts_timeout_s: float = Field(3.0, gt=0, description="Longest wait for the voice, once there is text to speak.")
+    max_in_a_row: int = Field(3, ge=1, description="Faults without a good answer between them that end the call.")
+
+
+class SilenceSettings(Section):
+    """What happens when the learner says nothing."""
+
+    ask_after_s: float = Field(20.0, ge=0, description="Silence in seconds after which the tutor asks again; 0 waits for ever.")
+    asks: int = Field(2, ge=0, description="How often the tutor asks before the next silence ends the call.")
+
+
+class RecordingSettings(Section):
+    """Whether calls are recorded. Learners are told, and may decline."""
+
+    enabled: bool = Field(False, description="Keep both voices of each call below data_dir/recordings.")
+    format: Literal["flac", "opus"] = Field("flac", description="flac (lossless, any browser) or opus (in Ogg, smaller).")
+    keep_days: float | None = Field(None, gt=0, description="Days after which a recording is deleted; none: kept.")
+    max_bytes: int | None = Field(None, ge=0, description="Bytes of all recordings above which the oldest go; none: no limit.")
+
+
+class UploadSettings(Section):
+    """Audio files that a learner sends as a turn."""
+
+    max_bytes: int = Field(10_000_000, ge=1_000, description="Largest file.")
+    max_s: float = Field(60.0, gt=0, le=600, description="Longest audio, in seconds.")
+
+
 class IceServer(Section):
     """One STUN or TURN server."""
 
@@ -188,6 +223,10 @@ class Settings(Section):
     session: SessionSettings = Field(default_factory=SessionSettings)
     vad: VADSettings = Field(default_factory=VADSettings)
     turns: TurnSettings = Field(default_factory=TurnSettings)
+    faults: FaultSettings = Field(default_factory=FaultSettings)
+    silence: SilenceSettings = Field(default_factory=SilenceSettings)
+    recording: RecordingSettings = Field(default_factory=RecordingSettings)
+    upload: UploadSettings = Field(default_factory=UploadSettings)
     webrtc: WebRTCSettings = Field(default_factory=WebRTCSettings)
     stt: STTSettings = Field(default_factory=STTSettings)
     llm: LLMSettings = Field(default_factory=LLMSettings)

@@ -145,6 +145,10 @@ class Database:
                     "update Parley or set another data_dir"
                 )
             await connection.run_sync(Base.metadata.create_all)
+            if tables and version < 2:
+                columns = (await connection.exec_driver_sql("PRAGMA table_info(turns)")).mappings()
+                if "source" not in [column["name"] for column in columns]:
+                    await connection.exec_driver_sql("ALTER TABLE turns ADD COLUMN source VARCHAR NOT NULL DEFAULT 'live'")
             await connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
             await connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, MetaData
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x5061726C
 """``PRAGMA application_id`` of our files ("Parl"), so that another program's database is not taken for ours."""
 
@@ -48,6 +48,7 @@ class TurnTable(Base):
     ended_at: Mapped[float]
     interrupted: Mapped[bool]
     typed: Mapped[bool]
+    source: Mapped[str] = mapped_column(server_default="live")
     words: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     corrections: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
 

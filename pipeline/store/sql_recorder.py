@@ -19,7 +19,7 @@ from sqlalchemy import ScalarSelect, delete, func, select, tuple_, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from agent.record import CallRecord, Correction, Level, Role, Turn, TurnMetrics, Word
+from agent.record import CallRecord, Correction, Level, Role, Source, Turn, TurnMetrics, Word
 from pipeline.store.database import Database, StoreError
 from pipeline.store.models import MetricsTable, SessionTable, TurnTable
 
@@ -50,6 +50,8 @@ class SessionItem:
     level: str
     lesson: str
     turn_count: int
+    score: float | None = None
+    """The report's final score, 0..100."""
 
 
 class SessionPage(NamedTuple):
@@ -151,6 +153,7 @@ class SqlStore:
                 SessionTable.level,
                 SessionTable.lesson,
                 _turn_count().label("turn_count"),
+                func.json_extract(SessionTable.report, "$.final_score").label("score"),
             )
             .order_by(SessionTable.started_at.desc(), SessionTable.id.desc())
             .limit(limit + 1)
@@ -291,6 +294,7 @@ def _turn_row(session_id: str, turn: Turn) -> dict[str, Any]:
         "ended_at": turn.ended_at,
         "interrupted": turn.interrupted,
         "typed": turn.typed,
+        "source": turn.source,
         "words": [asdict(word) for word in turn.words],
         "corrections": [asdict(correction) for correction in turn.corrections],
     }
@@ -306,6 +310,7 @@ def _turn(row: Mapping[Any, Any]) -> Turn:
         words=[Word(**word) for word in row["words"]],
         interrupted=row["interrupted"],
         typed=row["typed"],
+        source=cast(Source, row["source"]),
         corrections=[Correction(**correction) for correction in row["corrections"]],
     )
 

@@ -61,6 +61,8 @@ class PlayoutLedger:
         """Called once per utterance, with its id and the time, when its first voiced chunk leaves."""
         self.on_heard: Callable[[str, float], None] | None = None
         """Called once per utterance, with its id and the time, when the client reports that it has begun to be heard."""
+        self.on_audio: Callable[[bytes, float], None] | None = None
+        """Called by the transport with each piece of pcm16 that left, silence too, and the time at which it is to be played."""
 
     @property
     def position(self) -> int:

@@ -98,6 +98,7 @@ class OutputTrack(MediaStreamTrack):
         self._pacer = Pacer()
         self._positions = SentPositions(OUTPUT_RATE_HZ)
         self._last_media: int | None = None
+        self._origin_at: float | None = None  # when media time was 0
         self._queue: deque[_Piece] = deque()
         self._queued = 0  # samples
         self._generation = 0  # counts the calls of clear()
@@ -117,7 +118,13 @@ class OutputTrack(MediaStreamTrack):
         now = self._clock()
         media = self._pacer.take(now)
         self._positions.sent(media, self._ledger.position, ENCODER_FRAME_SAMPLES)
-        packet = Packet(self._encoder.encode(self._next_frame(now)))
+        if self._origin_at is None:
+            self._origin_at = now - media / OPUS_CLOCK_HZ
+        frame = self._next_frame(now)
+        if self._ledger.on_audio is not None:
+            # By media time, which is how it is played, and not by when the timer fired.
+            self._ledger.on_audio(frame.tobytes(), self._origin_at + media / OPUS_CLOCK_HZ)
+        packet = Packet(self._encoder.encode(frame))
         packet.pts = media
         packet.time_base = Fraction(1, OPUS_CLOCK_HZ)
         self._last_media = media

@@ -326,11 +326,14 @@ class _Output(BaseOutputTransport):
         if not await transport.outbox.put_audio(frame.audio):
             return False
         now = transport.clock()
+        plays_at = now + self._pacer.ahead_s(now)
         self._pacer.sent(samples, now)
         speech = isinstance(frame, TTSAudioRawFrame) and self._utterance is not None
         if speech and self._utterance is not None:
             transport.playout.begin(self._utterance)
         transport.playout.sent(samples, now, speech=speech, voiced=_is_voiced(frame.audio))
+        if transport.playout.on_audio is not None:
+            transport.playout.on_audio(frame.audio, plays_at)
         return True
 
 

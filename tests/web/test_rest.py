@@ -185,7 +185,10 @@ async def test_the_list_is_paged_newest_first(serve):
         first = (await http.get("/api/sessions", params={"limit": 2})).json()
         assert [s["id"] for s in first["items"]] == ids[:0:-1]
         item = first["items"][0]
-        assert item.keys() == {"id", "started_at", "ended_at", "door", "level", "lesson", "turn_count"}
+        assert item.keys() == {
+            *("id", "started_at", "ended_at", "door", "level", "lesson", "turn_count"),
+            *("score", "recorded"),
+        }
         assert ISO.fullmatch(item["started_at"])
         assert ISO.fullmatch(item["ended_at"])
         assert item["turn_count"] == 1
@@ -251,7 +254,7 @@ async def test_the_openapi_description_is_whole(serve):
     assert {
         "/", "/login", "/health", "/ready", "/status", "/gpu", "/system", "/metrics", "/config", "/session",
         "/session/{session_id}", "/api/sessions", "/api/sessions/{session_id}", "/api/sessions/{session_id}/report",
-        "/api/sessions/{session_id}/export",
+        "/api/sessions/{session_id}/export", "/api/sessions/{session_id}/audio",
         "/api/lessons", "/api/ice-servers", "/api/client-config", "/api/offer",
     } == paths.keys()  # fmt: skip
     names = set(schema["components"]["schemas"])

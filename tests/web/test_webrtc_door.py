@@ -85,7 +85,7 @@ async def test_an_offer_becomes_a_call_that_is_heard(serve, peer):
         response = await http.post("/api/offer", json=body)
         assert response.status_code == 200
         answer = response.json()
-        assert answer.keys() == {"sdp", "type", "pc_id", "session_id", "resume_token"}
+        assert answer.keys() == {"sdp", "type", "pc_id", "session_id", "resume_token", "recording"}
         session = server.state.sessions.get(answer["session_id"])
         assert (session.record.door, session.record.level, session.state) == ("webrtc", "advanced", "attached")
         await peer.accept(answer)

@@ -69,10 +69,14 @@ async def offer(request: Request, body: Offer) -> Answer:
         nonlocal tried
         session = known
         if session is None:
-            session = await state.sessions.create(door="webrtc", level=body.data.level, lesson=body.data.lesson)
+            session = await state.sessions.create(
+                door="webrtc", level=body.data.level, lesson=body.data.lesson, record=body.data.record
+            )
         tried = session
         if session.state == "new":
             session.record.door = "webrtc"  # it may have been made over REST
+            if not body.data.record:
+                await session.decline_recording()
         hello = session.hello()
         await session.attach(transport)
         await transport.send(hello)
@@ -107,7 +111,13 @@ async def candidates(request: Request, body: Candidates) -> Done:
 
 
 def _answer(sdp: str, pc_id: str, session: Session) -> Answer:
-    return Answer(sdp=sdp, pc_id=pc_id, session_id=session.id, resume_token=session.resume_token)
+    return Answer(
+        sdp=sdp,
+        pc_id=pc_id,
+        session_id=session.id,
+        resume_token=session.resume_token,
+        recording=session.recording,
+    )
 
 
 async def _renewed(state: WebState, body: Offer) -> Answer | None:

@@ -209,12 +209,13 @@ class _Conversation:
     async def _create(self) -> Session | None:
         level, lesson = self._wanted_level(), self._query.get("lesson")
         sessions = self._state.sessions
+        record = self._wants_recording()
         try:
             try:
-                return await sessions.create(door="websocket", level=level, lesson=lesson)
+                return await sessions.create(door="websocket", level=level, lesson=lesson, record=record)
             except UnknownLesson as e:
                 self._notices.append(f"lesson: {e}")
-                return await sessions.create(door="websocket", level=level)
+                return await sessions.create(door="websocket", level=level, record=record)
         except AtCapacity as e:
             await self._refuse(TRY_LATER, f"at capacity: {e}; try again in {e.retry_after_s:.0f} s")
             return None
@@ -226,13 +227,18 @@ class _Conversation:
         self._notices.append(f"level: {level[:40]!r} is not one of {', '.join(LEVELS)}")
         return None
 
+    def _wants_recording(self) -> bool:
+        return self._query.get("record", "1").lower() not in ("0", "false", "no")
+
     async def _attach(self, session: Session, *, resumed: bool) -> None:
         if not resumed:
             session.record.door = "websocket"  # it may have been made over REST
         transport = WebSocketTransport(
             self._sink, extras=self._extras, max_audio_speed=self._limits.ws_max_audio_speed, clock=time.monotonic
         )
-        hello = Connected(session_id=session.id)
+        if session.state == "new" and not self._wants_recording():
+            await session.decline_recording()
+        hello = Connected(session_id=session.id, recording=session.recording or None)
         if self._extras:
             hello = Connected(
                 session_id=session.id,
@@ -240,6 +246,7 @@ class _Conversation:
                 level=session.record.level,
                 lesson=session.record.lesson,
                 resumed=resumed,
+                recording=session.recording or None,
             )
         await transport.send(hello)
         for notice in self._notices:

@@ -1,18 +1,25 @@
-"""What a learner takes away from an earlier session: its transcript, as JSON or as Markdown."""
+"""What a learner takes away from an earlier session: its transcript, its sound, or both."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import tempfile
+import zipfile
 from datetime import UTC, datetime
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from starlette.responses import JSONResponse
+from starlette.background import BackgroundTask
+from starlette.responses import FileResponse, JSONResponse
 
 from agent.record import CallRecord
+from pipeline.recording.archive import Recorded
 from web.problems import Problem, ProblemError
 from web.routes.sessions import require_store
 from web.schemas import ID_EXAMPLE
-from web.state import state_of
+from web.state import WebState, state_of
 
 router = APIRouter(tags=["sessions"])
 _SPEAKERS = {"learner": "You", "tutor": "Tutor"}
@@ -23,31 +30,90 @@ _MARKS = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>#|"})
     "/api/sessions/{session_id}/export",
     response_class=Response,
     responses={
-        200: {"content": {"application/json": {}, "text/markdown": {}}, "description": "The file."},
-        404: {"model": Problem, "description": "There is no such session."},
+        200: {
+            "content": {"application/json": {}, "text/markdown": {}, "audio/*": {}, "application/zip": {}},
+            "description": "The file.",
+        },
+        404: {"model": Problem, "description": "There is no such session, or it was not recorded."},
         409: {"model": Problem, "description": "The session is still running."},
     },
 )
 async def export_session(
     request: Request,
     session_id: Annotated[str, Path(min_length=1, max_length=64, description="A session's id.", examples=[ID_EXAMPLE])],
-    format: Annotated[Literal["json", "markdown"], Query(description="The file's format.")] = "json",
+    format: Annotated[Literal["json", "markdown", "audio", "zip"], Query(description="The file's format.")] = "json",
 ) -> Response:
-    """One ended session as a file: all that is kept of it as JSON, or its transcript and corrections as Markdown."""
+    """One ended session as a file: all that is kept as JSON, the transcript and corrections as Markdown, the recording, or
+    all of these in a ZIP (without sound where it was not recorded)."""
     state = state_of(request)
+    record = await _ended(state, session_id)
+    # The id is that of a row that we wrote, so it is fit for a header.
+    name = f"parley-{record.session_id}"
+    if format == "audio":
+        recorded = await _recorded(state, record.session_id)
+        return FileResponse(recorded.path, media_type=recorded.media_type, filename=name + recorded.path.suffix)
+    if format == "markdown":
+        return Response(to_markdown(record), media_type="text/markdown; charset=utf-8", headers=_attached(f"{name}.md"))
+    data = to_json(record, await require_store(state).get_report(session_id))
+    if format == "json":
+        return JSONResponse(data, headers=_attached(f"{name}.json"))
+    sound = await state.sessions.recordings.find(record.session_id)
+    path = await asyncio.to_thread(_zip, name, data, to_markdown(record), sound.path if sound else None)
+    return FileResponse(
+        path, media_type="application/zip", filename=f"{name}.zip", background=BackgroundTask(path.unlink, missing_ok=True)
+    )
+
+
+@router.head("/api/sessions/{session_id}/audio", include_in_schema=False)
+@router.get(
+    "/api/sessions/{session_id}/audio",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"audio/flac": {}, "audio/ogg": {}}, "description": "Learner left, tutor right."},
+        206: {"description": "The part that was asked for with Range."},
+        404: {"model": Problem, "description": "There is no such session, or it was not recorded."},
+        409: {"model": Problem, "description": "The session is still running."},
+    },
+)
+async def session_audio(
+    request: Request,
+    session_id: Annotated[str, Path(min_length=1, max_length=64, description="A session's id.", examples=[ID_EXAMPLE])],
+) -> Response:
+    """The recording of an ended session, or a range of it."""
+    state = state_of(request)
+    record = await _ended(state, session_id)
+    recorded = await _recorded(state, record.session_id)
+    return FileResponse(recorded.path, media_type=recorded.media_type)
+
+
+async def _ended(state: WebState, session_id: str) -> CallRecord:
     if state.sessions.get(session_id) is not None:
         raise ProblemError(409, "the session is still running; end it first", kind="session-live", title="Still running")
-    store = require_store(state)
-    record: CallRecord | None = await store.get_session(session_id)
+    record: CallRecord | None = await require_store(state).get_session(session_id)
     if record is None:
         raise ProblemError(404, f"there is no session {session_id!r}", kind="unknown-session", title="Unknown session")
-    # The id is that of a row that we wrote, so it is fit for a header.
-    headers = {
-        "Content-Disposition": f'attachment; filename="parley-{record.session_id}.{"md" if format == "markdown" else format}"'
-    }
-    if format == "markdown":
-        return Response(to_markdown(record), media_type="text/markdown; charset=utf-8", headers=headers)
-    return JSONResponse(to_json(record, await store.get_report(session_id)), headers=headers)
+    return record
+
+
+async def _recorded(state: WebState, session_id: str) -> Recorded:
+    recorded = await state.sessions.recordings.find(session_id)
+    if recorded is None:
+        raise ProblemError(404, "this session was not recorded", kind="not-recorded", title="Not recorded")
+    return recorded
+
+
+def _attached(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
+
+
+def _zip(name: str, data: dict[str, Any], markdown: str, sound: FilePath | None) -> FilePath:
+    with tempfile.NamedTemporaryFile(prefix="parley-", suffix=".zip", delete=False) as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(f"{name}/session.json", json.dumps(data, indent=2, ensure_ascii=False))
+            archive.writestr(f"{name}/transcript.md", markdown)
+            if sound is not None:
+                archive.write(sound, f"{name}/{sound.name}", zipfile.ZIP_STORED)
+        return FilePath(file.name)
 
 
 def to_json(record: CallRecord, report: dict[str, Any] | None) -> dict[str, Any]:

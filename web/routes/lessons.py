@@ -51,4 +51,6 @@ async def client_config(request: Request) -> ClientConfig:
         detach_after_s=settings.session.detach_after_s,
         resume_for_s=settings.session.resume_for_s,
         max_call_s=settings.limits.max_call_s,
+        recording=settings.recording.enabled,
+        upload_max_bytes=settings.upload.max_bytes,
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from loguru import logger
 
 from agent.record import CallRecord
 from pipeline.sessions import UnknownLesson
@@ -44,12 +46,14 @@ async def create_session(request: Request, body: NewSession | None = None) -> Se
     state, wanted = state_of(request), body or NewSession()
     count_session(request)
     try:
-        session = await state.sessions.create(door="rest", level=wanted.level, lesson=wanted.lesson)
+        session = await state.sessions.create(door="rest", level=wanted.level, lesson=wanted.lesson, record=wanted.record)
     except UnknownLesson as e:
         raise unknown_lesson(e) from None
     expires = iso_utc(time.time() + state.settings.session.resume_for_s)
     assert expires is not None
-    return SessionCreated(session_id=session.id, resume_token=session.resume_token, expires=expires)
+    return SessionCreated(
+        session_id=session.id, resume_token=session.resume_token, expires=expires, recording=session.recording
+    )
 
 
 @router.delete("/session/{session_id}", responses=_MISSING)
@@ -74,7 +78,9 @@ async def list_sessions(
         page = await store.list_sessions(limit=limit, cursor=cursor, said=q)
     except ValueError as e:
         raise ProblemError(422, f"cursor: {e}", kind="invalid-request") from None
-    return SessionPage(items=[_item(s) for s in page.items], next=page.next)
+    recordings = state_of(request).sessions.recordings
+    recorded = await asyncio.to_thread(lambda: {s.id for s in page.items if recordings.has(s.id)})
+    return SessionPage(items=[_item(s, recorded=s.id in recorded) for s in page.items], next=page.next)
 
 
 @router.get("/api/sessions/{session_id}", responses=_MISSING)
@@ -85,6 +91,8 @@ async def get_session(request: Request, session_id: SessionId) -> SessionDetail:
     record: CallRecord | None = live.record if live else await require_store(state).get_session(session_id)
     if record is None:
         raise _no_session(session_id)
+    recorded = None if live else await state.sessions.recordings.find(record.session_id)
+    report = None if live else await require_store(state).get_report(session_id)
     return SessionDetail(
         id=record.session_id,
         started_at=iso_utc(record.started_at) or "",
@@ -95,6 +103,9 @@ async def get_session(request: Request, session_id: SessionId) -> SessionDetail:
         turn_count=len(record.turns),
         end_reason=record.end_reason,
         live=live is not None,
+        score=(report or {}).get("final_score"),
+        recorded=recorded is not None,
+        recording_started_at=iso_utc(recorded.started_at) if recorded is not None else None,
         turns=[_turn(t) for t in record.turns],
         metrics=[m.to_dict() for m in record.metrics],
     )
@@ -127,16 +138,25 @@ async def get_report(request: Request, session_id: SessionId) -> dict[str, Any]:
     responses={**_MISSING, 409: {"model": Problem, "description": "The session is still running."}},
 )
 async def delete_session(request: Request, session_id: SessionId) -> Response:
-    """Delete all that is kept of a session that has ended."""
+    """Delete all that is kept of a session that has ended: its sound, then its turns, metrics and report."""
     state = state_of(request)
     if state.sessions.get(session_id) is not None:
         raise ProblemError(409, "the session is still running; end it first", kind="session-live", title="Still running")
-    if not await require_store(state).delete_session(session_id):
+    store = require_store(state)
+    if await store.get_session(session_id) is None:
+        raise _no_session(session_id)
+    try:
+        # First, so that what cannot be deleted can still be found, and deleted later.
+        await state.sessions.recordings.drop(session_id)
+    except OSError as e:
+        logger.error("the recording of {} could not be deleted: {}", session_id, e)
+        raise ProblemError(500, "its recording could not be deleted; the server's log says why", kind="not-deleted") from e
+    if not await store.delete_session(session_id):
         raise _no_session(session_id)
     return Response(status_code=204)
 
 
-def _item(s: Any) -> SessionItem:
+def _item(s: Any, *, recorded: bool) -> SessionItem:
     return SessionItem(
         id=s.id,
         started_at=iso_utc(s.started_at) or "",
@@ -145,6 +165,8 @@ def _item(s: Any) -> SessionItem:
         level=s.level,
         lesson=s.lesson,
         turn_count=s.turn_count,
+        score=s.score,
+        recorded=recorded,
     )
 
 

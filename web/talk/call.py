@@ -56,7 +56,8 @@ class Result:
 
 class Call:
     """Plays ``clips`` (mono pcm16 at the client's microphone rate) and waits for each answer. ``lesson`` is the one that the
-    client asked for; a server that gives another one is an error."""
+    client asked for; a server that gives another one is an error. ``on_recorded`` is called where the server says that it keeps
+    both voices."""
 
     def __init__(
         self,
@@ -65,7 +66,9 @@ class Call:
         lesson: str | None = None,
         patience: Patience | None = None,
         on_exchange: Callable[[Exchange], None] | None = None,
+        on_recorded: Callable[[], None] | None = None,
     ) -> None:
+        self._on_recorded = on_recorded
         self._client = client
         self._lesson = lesson
         self._patience = patience or Patience()
@@ -92,6 +95,8 @@ class Call:
     async def _hello(self) -> None:
         talk, wait = self.conversation, self._patience
         await self._until(lambda: talk.session_id is not None, wait.hello, "the server did not say hello")
+        if talk.recorded and self._on_recorded is not None:
+            self._on_recorded()
         if self._lesson is not None and talk.lesson not in (None, self._lesson):
             await self._until(lambda: bool(talk.errors), 1.0)
             raise TalkError(f"the lesson {self._lesson!r} cannot be had{self._last_error()}")

@@ -56,7 +56,7 @@ async def _talk(url: str, wavs: list[Path], transport: str, live: bool, out: Pat
     recording = Recording(out, tutor_hz) if out is not None else None
     try:
         client = _client(server, transport, lesson, None if recording is None else lambda pcm, _, at: recording.add(pcm, at))
-        call = Call(client, lesson=lesson, on_exchange=_print_exchange if live else None)
+        call = Call(client, lesson=lesson, on_exchange=_print_exchange if live else None, on_recorded=_print_recorded)
         return await call.run(clips)
     finally:
         if recording is not None:
@@ -73,6 +73,11 @@ def _client(server: Server, transport: str, lesson: str | None, on_audio: AudioH
     from web.talk.rtc_client import RTCClient
 
     return RTCClient(server, request_data={"lesson": lesson} if lesson is not None else {}, on_audio=on_audio)
+
+
+def _print_recorded() -> None:
+    # On standard error, so that it is seen beside --json, too.
+    print("talk: this call is recorded by the server", file=sys.stderr, flush=True)
 
 
 def _print_exchange(exchange: Exchange) -> None:

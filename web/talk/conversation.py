@@ -50,6 +50,8 @@ class Conversation:
         self.learner_spoke = False
         self.session_id: str | None = None
         self.lesson: str | None = None
+        self.recorded = False
+        """Whether the server keeps both voices."""
         self.report: dict[str, Any] | None = None
         self.exchanges: list[Exchange] = []
         self.finished_at: float | None = None
@@ -72,6 +74,7 @@ class Conversation:
             case "connected":
                 self.session_id = str(message.get("session_id") or "") or self.session_id
                 self.lesson = str(message["lesson"]) if message.get("lesson") else self.lesson
+                self.recorded = self.recorded or message.get("recording") is True
             case "transcript" if message.get("is_final") and text.strip():
                 if self._current is not None and self._current.interrupted:
                     self._finish(at)

@@ -92,7 +92,10 @@ class RTCClient(TalkClient):
         except (KeyError, TypeError, ValueError) as e:
             raise TalkError(f"{self._server.http('/api/offer')}: the answer is not an SDP answer: {e!r}") from None
         if answer.get("session_id"):  # the answer says what the WebSocket door says in its first message
-            self._deliver({"type": "connected", "session_id": str(answer["session_id"])}, time.monotonic())
+            hello: dict[str, Any] = {"type": "connected", "session_id": str(answer["session_id"])}
+            if answer.get("recording") is True:
+                hello["recording"] = True
+            self._deliver(hello, time.monotonic())
         try:
             await asyncio.wait_for(self._connected.wait(), self._timeout_s)
         except TimeoutError:

@@ -308,6 +308,22 @@ async def test_a_newer_database_is_refused(tmp_path: Path) -> None:
         await open_store(tmp_path)
 
 
+async def test_a_database_of_before_uploads_is_brought_up_to_date(tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    await store.open(call())
+    await store.add_turn("s1", turn(1))
+    await store.close()
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection.execute("ALTER TABLE turns DROP COLUMN source")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    store = await open_store(tmp_path)
+    await store.add_turn("s1", turn(3, source="upload"))
+    assert [t.source for t in (await store.load_record("s1")).turns] == ["live", "upload"]
+    await store.close()
+    await (await open_store(tmp_path)).close()
+
+
 async def test_another_programs_database_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     connection.execute("CREATE TABLE theirs (a)")

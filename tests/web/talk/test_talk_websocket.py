@@ -296,6 +296,20 @@ def test_what_the_server_complains_about_is_told(clips: list[Path], capsys: pyte
     assert captured.err == "talk: the server said: I could not make out what you said.\n"
 
 
+@pytest.mark.parametrize(("said", "told"), [({"recording": True}, "talk: this call is recorded by the server\n"), ({}, "")])
+def test_a_recording_is_told(clips: list[Path], capsys: pytest.CaptureFixture[str], said: dict[str, Any], told: str) -> None:
+    async def behave(tutor: Tutor) -> None:
+        await tutor.send(type="connected", session_id="s", **said)
+        await tutor.hear()
+        await tutor.speak("Fine.")
+        await tutor.hear()
+        await tutor.send(type="analysis", data={})
+
+    with tutor(behave) as url:
+        assert talk_command(url, clips[:1], "websocket", True, None, None) == 0
+    assert capsys.readouterr().err == told
+
+
 def test_a_full_server(clips: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(socket: ServerConnection, request: Request) -> Response:
         response = socket.respond(429, json.dumps({"title": "Too many calls", "detail": "all 8 places are taken"}))
