@@ -1,5 +1,5 @@
 /** The server's REST routes, with refusals as typed errors. */
-import type { ClientConfig, Report, SessionRecord } from "./protocol";
+import type { ClientConfig, HistoryDetail, HistoryPage, Report, SessionRecord } from "./protocol";
 
 /** The server answered and refused. `detail` is its own words, fit to show. */
 export class Refused extends Error {
@@ -33,19 +33,43 @@ export async function refusal(response: Response): Promise<Refused> {
   return new Refused(response.status, detail, Number.isFinite(after) && after > 0 ? after : null);
 }
 
-async function get<T>(path: string): Promise<T> {
+async function ask(path: string, options: RequestInit = {}): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(address(path), { headers: { Accept: "application/json" }, cache: "no-store" });
+    response = await fetch(address(path), { headers: { Accept: "application/json" }, cache: "no-store", ...options });
   } catch (e) {
     throw new Unreachable(String(e));
   }
   if (!response.ok) throw await refusal(response);
-  return (await response.json()) as T;
+  return response;
+}
+
+async function get<T>(path: string): Promise<T> {
+  return (await (await ask(path)).json()) as T;
 }
 
 export const getConfig = (): Promise<ClientConfig> => get("api/client-config");
 export const getSession = (id: string): Promise<SessionRecord> => get(`api/sessions/${encodeURIComponent(id)}`);
+const pathOf = (id: string) => `api/sessions/${encodeURIComponent(id)}`;
+/** Earlier sessions, newest first; with `q`, those in which all of its words were said. */
+export const getHistory = (q: string, cursor: string | null): Promise<HistoryPage> => {
+  const query = new URLSearchParams({ limit: "30" });
+  if (q.trim()) query.set("q", q.trim());
+  if (cursor) query.set("cursor", cursor);
+  return get(`api/sessions?${query}`);
+};
+export const getDetail = (id: string): Promise<HistoryDetail> => get(pathOf(id));
+export const deleteSession = async (id: string): Promise<void> => void (await ask(pathOf(id), { method: "DELETE" }));
+export const audioAddress = (id: string): string => address(`${pathOf(id)}/audio`);
+export const exportAddress = (id: string, format: "json" | "markdown" | "audio" | "zip"): string =>
+  address(`${pathOf(id)}/export?format=${format}`);
+/** Send an audio file as a turn of a running call. */
+export const sendAudio = async (id: string, file: Blob): Promise<void> =>
+  void (await ask(`${pathOf(id)}/audio`, {
+    method: "POST",
+    body: file,
+    headers: { Accept: "application/json", "Content-Type": file.type || "application/octet-stream" },
+  }));
 export const getReady = (): Promise<unknown> => get("ready");
 
 /**

@@ -1,5 +1,5 @@
 /** One learner's call from the dial to the report: which transport, when to change it, when to give up. */
-import { getReport, getSession, Refused } from "./api";
+import { getReport, getSession, Refused, sendAudio } from "./api";
 import { canCapture, Microphone } from "./audio/microphone";
 import type { PreferenceStore } from "./preferences";
 import type { Level, Report, ServerMessage } from "./protocol";
@@ -134,6 +134,21 @@ export class Call {
     this.store.dispatch({ type: "typed", text: said });
   }
 
+  /** Say something with an audio file. What is wrong with it is shown; what is right comes back as a transcript. */
+  async sendFile(file: File): Promise<void> {
+    const { phase, sessionId, config } = this.store.state;
+    if (phase !== "in-call" || !sessionId) return;
+    const limit = config?.upload_max_bytes ?? Infinity;
+    try {
+      if (file.size > limit) throw new Refused(413, `The file is larger than ${Math.round(limit / 1e6)} MB.`);
+      await sendAudio(sessionId, file);
+    } catch (e) {
+      const body = e instanceof Refused ? sentence(e.detail) : "The server could not be reached.";
+      const banner = { tone: "notice" as const, title: "The file was not taken", body, actions: ["dismiss" as const] };
+      this.store.dispatch({ type: "banner", banner });
+    }
+  }
+
   interrupt(): void {
     if (this.store.state.phase !== "in-call") return;
     this.transport?.flush();
@@ -191,6 +206,7 @@ export class Call {
     const options: ConnectOptions = {
       level,
       lesson,
+      record: this.preferences.get("record"),
       resume,
       iceServers: config.ice_servers,
       inputRateHz: config.audio.input_rate,
@@ -236,6 +252,10 @@ export class Call {
       return;
     }
     if (message.type === "interrupted") this.transport?.flush();
+    if (message.type === "recording_stopped") {
+      const banner = { tone: "notice" as const, title: sentence(message.reason), body: "", actions: ["dismiss" as const] };
+      this.store.dispatch({ type: "banner", banner });
+    }
     if (message.type === "error" && this.store.state.phase === "in-call") {
       const banner = { tone: "notice" as const, title: sentence(message.message), body: "", actions: ["dismiss" as const] };
       this.store.dispatch({ type: "banner", banner });

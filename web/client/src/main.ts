@@ -17,6 +17,7 @@ import { dock } from "./views/dock";
 import { h, show } from "./views/dom";
 import { drawer } from "./views/drawer";
 import { header } from "./views/header";
+import { historyView } from "./views/history";
 import { micMeter } from "./views/meter";
 import { practicePanel } from "./views/practice";
 import { reportView } from "./views/report";
@@ -45,7 +46,7 @@ const banner = bannerView(call, store);
 const devices = devicesPanel(call, preferences);
 const practice = practicePanel(call);
 const meter = micMeter(call.microphone);
-const start = startView(call);
+const start = startView(call, preferences);
 const captions = captionsView();
 const controls = dock(call);
 const ribbon = ribbonView();
@@ -57,10 +58,14 @@ const report = reportView({
   again: () => void call.dial(),
   change: () => store.dispatch({ type: "again" }),
 });
+const history = historyView(() => store.state);
+top.root.querySelector(".top-tools")!.prepend(history.button);
 const live = announcer();
 const callPage = h("main", { class: "in-call" }, voices.root, captions.root, ribbon.root, controls.root);
 
-document.getElementById("app")!.append(top.root, banner.root, start.root, callPage, report.root, settings.root, live.root);
+document
+  .getElementById("app")!
+  .append(top.root, banner.root, start.root, callPage, report.root, history.root, settings.root, live.root);
 
 /** Panels that belong to the start page before a call and to the drawer during one: one element each, moved. */
 function place(phase: Phase): void {
@@ -77,7 +82,7 @@ store.subscribe((s, before) => {
     show(callPage, s.phase !== "start" && s.phase !== "report");
     if (s.phase === "start" && before.phase === "report") void call.openMicrophone(true);
   }
-  const views = [top, banner, start, devices, practice, captions, controls, ribbon, voices, report, settings];
+  const views = [top, banner, start, devices, practice, captions, controls, ribbon, voices, report, settings, history];
   for (const view of views) view.update(s);
   live.update(s, before);
 });

@@ -9,6 +9,8 @@ export interface Preferences {
   speakerId: string;
   lesson: string;
   level: string;
+  /** Consent to a recording, where the server makes one. */
+  record: boolean;
 }
 
 const KEY = "parley";
@@ -21,6 +23,7 @@ const defaults: Preferences = {
   speakerId: "",
   lesson: "",
   level: "",
+  record: true,
 };
 
 export class PreferenceStore {

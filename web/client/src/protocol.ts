@@ -45,7 +45,7 @@ export interface Report {
 }
 
 export type ServerMessage =
-  | { type: "connected"; session_id: string; resume_token?: string; level?: Level; lesson?: string; resumed?: boolean }
+  | { type: "connected"; session_id: string; resume_token?: string; level?: Level; lesson?: string; resumed?: boolean; recording?: boolean }
   | { type: "transcript"; text: string; is_final: boolean }
   | { type: "ai_text"; text: string; is_complete: boolean }
   | { type: "ai_audio_start"; sample_rate: number }
@@ -58,7 +58,8 @@ export type ServerMessage =
   | { type: "suggestions"; items: string[] }
   | { type: "metrics"; row: MetricsRow }
   | { type: "speaking"; who: "learner" | "tutor"; active: boolean }
-  | { type: "word"; index: number; text: string };
+  | { type: "word"; index: number; text: string }
+  | { type: "recording_stopped"; reason: string };
 
 export interface ClientFields {
   text: { text: string };
@@ -86,6 +87,9 @@ export interface ClientConfig {
   audio: { input_rate: number; output_rate: number };
   detach_after_s: number;
   resume_for_s: number;
+  /** Calls are recorded unless their learner declines. */
+  recording?: boolean;
+  upload_max_bytes?: number;
 }
 
 /** The part of `GET /api/sessions/{id}` that the report's transcript needs. */
@@ -97,6 +101,40 @@ export interface SessionRecord {
     typed?: boolean;
     corrections?: CorrectionItem[];
   }[];
+}
+
+/** One line of `GET /api/sessions`. */
+export interface HistoryItem {
+  id: string;
+  started_at: string;
+  ended_at: string | null;
+  level: Level;
+  lesson: string;
+  turn_count: number;
+  score?: number | null;
+  recorded?: boolean;
+}
+
+export interface HistoryPage {
+  items: HistoryItem[];
+  next: string | null;
+}
+
+export interface HistoryTurn {
+  role: "learner" | "tutor";
+  text: string;
+  started_at: string;
+  interrupted?: boolean;
+  typed?: boolean;
+  source?: "live" | "upload";
+  corrections?: CorrectionItem[];
+}
+
+/** All of `GET /api/sessions/{id}`. */
+export interface HistoryDetail extends HistoryItem {
+  live: boolean;
+  turns: HistoryTurn[];
+  recording_started_at?: string | null;
 }
 
 /** Longest text that the server takes in one message, in characters. */

@@ -86,6 +86,8 @@ export interface State {
   thinking: boolean;
   metrics: MetricsRow[];
   muted: boolean;
+  /** The server keeps both voices of this call. */
+  recording: boolean;
   mic: MicStatus;
   banner: Banner | null;
   report: ReportState | null;
@@ -124,6 +126,7 @@ export const initialState: State = {
   thinking: false,
   metrics: [],
   muted: false,
+  recording: false,
   mic: "unknown",
   banner: null,
   report: null,
@@ -141,6 +144,7 @@ const freshCall = {
   thinking: false,
   metrics: [],
   muted: false,
+  recording: false,
   report: null,
 } satisfies Partial<State>;
 
@@ -228,7 +232,10 @@ function receive(state: State, message: ServerMessage): State {
         resumeToken: message.resume_token ?? state.resumeToken,
         level: message.level ?? state.level,
         lesson: message.lesson ?? state.lesson,
+        recording: message.recording ?? state.recording,
       };
+    case "recording_stopped":
+      return { ...state, recording: false };
     case "transcript":
       return transcribe(state, message.text.trim(), message.is_final);
     case "ai_text":

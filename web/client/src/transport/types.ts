@@ -11,6 +11,8 @@ export interface Resume {
 export interface ConnectOptions {
   level: Level;
   lesson: string;
+  /** False: the learner does not want to be recorded. */
+  record: boolean;
   /** The session to go on with. */
   resume: Resume | null;
   iceServers: RTCIceServer[];

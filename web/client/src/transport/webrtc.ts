@@ -70,11 +70,11 @@ export class WebRTCTransport implements Transport {
     void this.setSpeaker(options.speakerId);
     document.body.append(this.audio);
 
-    const { level, lesson, resume } = options;
+    const { level, lesson, record, resume } = options;
     const ready = this.client.connect({
       webrtcRequestParams: {
         endpoint: address("api/offer"),
-        requestData: resume ? { level, lesson, resume: resume.token } : { level, lesson },
+        requestData: resume ? { level, lesson, resume: resume.token } : { level, lesson, record },
       },
       iceConfig: { iceServers: options.iceServers },
     });

@@ -97,6 +97,7 @@ export class WebSocketTransport implements Transport {
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     url.searchParams.set("extras", "1");
     url.searchParams.set("level", options.level);
+    if (!options.record) url.searchParams.set("record", "0");
     if (options.lesson) url.searchParams.set("lesson", options.lesson);
     const socket = new WebSocket(url);
     this.socket = socket;

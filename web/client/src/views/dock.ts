@@ -40,7 +40,43 @@ export function dock(call: Call) {
     input,
     sendButton,
   );
+  form.addEventListener("dragover", (e) => e.preventDefault());
+  form.addEventListener("drop", (e) => {
+    e.preventDefault();
+    void take(e.dataTransfer?.files[0]);
+  });
   let state: State | null = null;
+  const file = h("input", {
+    type: "file",
+    accept: "audio/*,.wav,.mp3,.ogg,.webm,.m4a,.flac",
+    hidden: true,
+    "data-testid": "upload-file",
+    onchange: () => void take(file.files?.[0]),
+  });
+  const upload = h(
+    "button",
+    {
+      class: "button round upload",
+      type: "button",
+      "data-testid": "upload-button",
+      "aria-label": "Send an audio file",
+      title: "Send an audio file",
+      onclick: () => file.click(),
+    },
+    icon("file"),
+  );
+  let sending = false;
+  const take = async (chosen: File | undefined) => {
+    if (!chosen || sending) return;
+    sending = true;
+    upload.setAttribute("aria-busy", "true");
+    upload.disabled = true;
+    await call.sendFile(chosen);
+    sending = false;
+    upload.removeAttribute("aria-busy");
+    file.value = "";
+    if (state) update(state);
+  };
   const muteLabel = h("span", { class: "label" });
   const mute = h(
     "button",
@@ -78,7 +114,7 @@ export function dock(call: Call) {
     "section",
     { class: "dock", "aria-label": "Controls" },
     suggestions,
-    h("div", { class: "controls" }, h("div", { class: "voice" }, mute, meterSlot), form, interrupt, hangup),
+    h("div", { class: "controls" }, h("div", { class: "voice" }, mute, meterSlot), form, upload, file, interrupt, hangup),
   );
 
   /** Say a suggestion. One with a gap is begun in the text field instead, for the learner to fill. */
@@ -112,6 +148,7 @@ export function dock(call: Call) {
     setText(muteLabel, hasMic ? (s.muted ? "Unmute" : "Mute") : "No mic");
     show(meterSlot, hasMic);
     input.disabled = sendButton.disabled = !live;
+    upload.disabled = !live || sending;
     const answering = s.turns.some((t) => t.who === "tutor" && !t.ended);
     interrupt.disabled = !live || !(s.speaking.tutor || s.thinking || answering);
     hangup.disabled = s.phase === "ending";

@@ -1,10 +1,11 @@
 /** Before a call: what will be practised, with whom nothing stands in the way. */
 import type { Call } from "../call";
+import type { PreferenceStore } from "../preferences";
 import type { State } from "../state";
 import { h, icon, setText, show } from "./dom";
 import { ornament } from "./ornament";
 
-export function startView(call: Call) {
+export function startView(call: Call, preferences: PreferenceStore) {
   const title = h("h1", { id: "lesson-title" });
   const goal = h("p", { class: "goal" });
   const practiceSlot = h("div");
@@ -15,6 +16,20 @@ export function startView(call: Call) {
     icon("phone"),
     h("span", {}, "Call your tutor"),
   );
+  const consent = h("input", {
+    type: "checkbox",
+    id: "record",
+    role: "switch",
+    "data-testid": "record-switch",
+    onchange: () => {
+      preferences.set("record", consent.checked);
+      if (last) update(last);
+    },
+  });
+  consent.checked = preferences.get("record");
+  const told = h("span", { "data-testid": "record-notice" });
+  const label = h("label", { for: "record" }, h("b", {}, "Record this call"), told);
+  const recording = h("div", { class: "consent" }, consent, label);
   const hint = h("p", { class: "hint" });
   const root = h(
     "main",
@@ -26,6 +41,7 @@ export function startView(call: Call) {
       title,
       goal,
       practiceSlot,
+      recording,
       h("div", { class: "dial" }, button, hint),
     ),
     h(
@@ -35,13 +51,22 @@ export function startView(call: Call) {
       devicesSlot,
     ),
   );
+  let last: State | null = null;
   const update = (s: State) => {
+    last = s;
     show(root, s.phase === "start");
     const lesson = s.config?.lessons.find((l) => l.id === s.lesson);
     setText(title, lesson?.title ?? "Practise spoken English");
     setText(goal, lesson?.goal ?? "");
     show(goal, Boolean(lesson?.goal));
     button.disabled = s.config === null;
+    show(recording, s.config?.recording === true);
+    setText(
+      told,
+      consent.checked
+        ? "This call is recorded: both voices are kept on this server, and you can delete them."
+        : "This call is not recorded. What was said is kept as text.",
+    );
     setText(hint, s.mic === "none" ? "You will type; the tutor speaks." : "Speak, interrupt, ask. Hang up for your report.");
   };
   return { root, practiceSlot, devicesSlot, update };

@@ -30,10 +30,11 @@ const STATUS: Record<ReturnType<typeof floor>, string> = {
 export function strip(levels: { learner(): number; tutor(): number }) {
   const canvas = h("canvas", { "aria-hidden": "true" });
   const status = h("p", { class: "status", "data-testid": "speaking" });
+  const recorded = h("p", { class: "recorded", role: "status", "data-testid": "recorded" });
   const root = h(
     "section",
     { class: "strip", "aria-label": "Who is speaking" },
-    status,
+    h("div", { class: "strip-head" }, status, recorded),
     h(
       "div",
       { class: "score" },
@@ -130,6 +131,7 @@ export function strip(levels: { learner(): number; tutor(): number }) {
     const live = s.phase === "in-call";
     root.dataset["floor"] = live ? floor(s) : "none";
     setText(status, statusOf(s));
+    setText(recorded, s.recording && s.phase !== "report" ? "This call is recorded" : "");
     if (s.speaking.tutor && !wasTutor) {
       pending = { label: early };
       early = "";
