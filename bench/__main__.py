@@ -15,7 +15,7 @@ from bench.machine import describe, split_cores
 from pipeline.log import import_quietly
 from web.talk.errors import TalkError
 
-BENCHES = {"latency": "bench.latency", "connections": "bench.connections"}
+BENCHES = {"latency": "bench.latency", "connections": "bench.connections", "faults": "bench.faults"}
 """Modules with ``async def run(quick, server_cores)``, which gives figures, peer, ratios and, where it judges, checks."""
 
 

@@ -20,7 +20,12 @@ import psutil
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
-SUBJECTS = {"parley": "bench.parley_server", "peer": "bench.peers.stock_pipecat"}
+SUBJECTS = {
+    "parley": "bench.parley_server",
+    "peer": "bench.peers.stock_pipecat",
+    "faulty": "bench.faulty_server",
+    "faulty_peer": "bench.peers.faulty_stock_pipecat",
+}
 """The module that each server runs."""
 
 

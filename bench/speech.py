@@ -59,27 +59,37 @@ def utterances(folder: Path, speech_dir: Path | None) -> list[Spoken]:
         RuntimeError: where a synthesiser is not installed.
     """
     spoken = []
-    for index, (program, voice, text) in enumerate(SYNTHETIC):
+    for index, one in enumerate(SYNTHETIC):
         path = folder / f"{index}.wav"
-        option = (
-            ["-voice", voice, "-t", text, "-o", str(path)]
-            if program == "flite"
-            else ["-v", voice, "-s", "150", "-w", str(path), text]
-        )
-        try:
-            subprocess.run([program, *option], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError) as e:
-            raise RuntimeError(f"{program} is needed to make the speech (Debian: apt-get install {program}): {e}") from None
-        spoken.append(Spoken(f"{program}-{voice}-{index}", _prepare(path), real=False))
+        spoken.append(Spoken(f"{one[0]}-{one[1]}-{index}", synthesise(one, path, RATE_HZ), real=False))
     if speech_dir is not None:
         spoken += [Spoken(path.stem, _prepare(path, real=True), real=True) for path in real_clips(speech_dir)]
     return spoken
 
 
-def _prepare(path: Path, *, real: bool = False) -> Pcm16:
-    pcm = read_wav(path, RATE_HZ)
-    threshold = max(SPEECH_RMS, LEARNER_END * float(window_rms(pcm, RATE_HZ).max(initial=0.0))) if real else SPEECH_RMS
-    return normalise(trim(pcm, RATE_HZ, threshold_rms=threshold))
+def synthesise(spoken: tuple[str, str, str], path: Path, rate_hz: int) -> Pcm16:
+    """Program, voice and words as one utterance at ``rate_hz``, by way of the file ``path``.
+
+    Raises:
+        RuntimeError: where the program is not installed.
+    """
+    program, voice, text = spoken
+    option = (
+        ["-voice", voice, "-t", text, "-o", str(path)]
+        if program == "flite"
+        else ["-v", voice, "-s", "150", "-w", str(path), text]
+    )
+    try:
+        subprocess.run([program, *option], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as e:
+        raise RuntimeError(f"{program} is needed to make the speech (Debian: apt-get install {program}): {e}") from None
+    return _prepare(path, rate_hz=rate_hz)
+
+
+def _prepare(path: Path, *, real: bool = False, rate_hz: int = RATE_HZ) -> Pcm16:
+    pcm = read_wav(path, rate_hz)
+    threshold = max(SPEECH_RMS, LEARNER_END * float(window_rms(pcm, rate_hz).max(initial=0.0))) if real else SPEECH_RMS
+    return normalise(trim(pcm, rate_hz, threshold_rms=threshold))
 
 
 def real_clips(speech_dir: Path, count: int = REAL_CLIPS) -> list[Path]:

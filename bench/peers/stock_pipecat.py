@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from bench.subject import add_probe, announce, prepare
@@ -29,8 +30,11 @@ def main() -> None:
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def make_app() -> Any:
-    """The bot's FastAPI app: ``POST`` / ``PATCH /api/offer``, and ``/ready`` for the benchmark."""
+def make_app(stages: Callable[[], tuple[Any, Any, Any]] | None = None) -> Any:
+    """The bot's FastAPI app: ``POST`` / ``PATCH /api/offer``, and ``/ready`` for the benchmark.
+
+    ``stages`` makes STT, LLM and TTS of one bot; the fakes unless given.
+    """
     from fastapi import FastAPI
     from pipecat.audio.vad.silero import SileroVADAnalyzer
     from pipecat.pipeline.pipeline import Pipeline
@@ -50,18 +54,20 @@ def make_app() -> Any:
 
     from bench.fakes import FakeLLM, FakeSTT, FakeTTS
 
+    make_stages = stages or (lambda: (FakeSTT(), FakeLLM(), FakeTTS()))
     app, handler = FastAPI(), SmallWebRTCRequestHandler()
     bots: set[asyncio.Task[None]] = set()
 
     async def run_bot(transport: SmallWebRTCTransport) -> None:
         user_params = LLMUserAggregatorParams(vad_analyzer=SileroVADAnalyzer())
         aggregators = LLMContextAggregatorPair(LLMContext(), user_params=user_params)
+        stt, llm, tts = make_stages()
         chain = [
             transport.input(),
-            FakeSTT(),
+            stt,
             aggregators.user(),
-            FakeLLM(),
-            FakeTTS(),
+            llm,
+            tts,
             transport.output(),
             aggregators.assistant(),
         ]
