@@ -9,6 +9,8 @@
 ``(big|tall)``     one of these
 ``[really]``       this or nothing
 ``*``              up to four words of any kind (in matching; nothing in expansion)
+``^ word``         only where the learner's turn begins, but for "well", "yes" and the like
+``word $``         only where it ends, but for "please" and "thanks"
 =================  =============================================================
 """
 
@@ -29,6 +31,7 @@ _STOP_WORDS = """
     trying just also still so new busy  coming called there too
 """
 _LEAD = "(?:(?:well|oh|so|yes|yeah|okay|hi|hello|hey|and|please|the) )*"
+_TAIL = "(?:(?:please|too|thanks) )?"
 _AN_BEFORE = re.compile(r"(?i)(?!uni|use|one|once|eu)(?:[aeiou]|hour|honest|heir)")
 _PARTS = re.compile(r"\s*(?:(?P<slot>\{(?:a |known |written )?[a-z_]+\})|(?P<mark>[()\[\]|*])|(?P<word>[^\s()\[\]{}|*]+))")
 
@@ -74,13 +77,17 @@ class Pattern:
     """One pattern of a lesson, compiled.
 
     Raises:
-        PatternError: for an unknown slot, a slot twice, brackets that do not close, or nothing to say.
+        PatternError: for an unknown slot, a slot twice, brackets that do not close, "^" or "$" out of place, or nothing to say.
     """
 
     def __init__(self, source: str, slots: Mapping[str, SlotValues], *, whole: bool = False, anywhere: bool = False) -> None:
         self.source = source
         self._slots = slots
-        self._nodes = _parse(source)
+        text = source.strip()
+        inner = text.removeprefix("^").removesuffix("$")
+        if "^" in inner or "$" in inner:
+            raise PatternError(f"{source!r}: '^' stands first and '$' stands last")
+        self._nodes = _parse(inner)
         self.slot_names = [name for _, name in _slots(self._nodes)]
         self._written = {name for prefix, name in _slots(self._nodes) if prefix == "written"}
         for name in self.slot_names:
@@ -91,18 +98,19 @@ class Pattern:
             raise PatternError(f"{source!r}: a slot may stand only once")
         # A slot alone would match any sentence that mentions it, so it must be the whole answer.
         self.bare = all(kind == "slot" for kind, _ in self._nodes)
-        self._whole = whole or (self.bare and not anywhere)
-        body = self._regex(self._nodes)
-        self._compiled = re.compile(
-            f"{_LEAD}(?P<_body>{body})(?:(?:please|too|thanks) )?" if self._whole else f"(?:^|(?<= )){body}"
-        )
+        whole = whole or (self.bare and not anywhere)
+        begin = f"^{_LEAD}" if whole or text.startswith("^") else "(?:^|(?<= ))"
+        end = rf"{_TAIL}\Z" if whole or text.endswith("$") else ""
+        self._compiled = re.compile(f"{begin}(?P<_body>{self._regex(self._nodes)}){end}")
 
     def match(self, heard: Heard) -> Match | None:
         """Find the pattern in what was said; a whole pattern must be all of it, but for "well" and "please"."""
-        found = self._compiled.fullmatch(heard.line) if self._whole else self._compiled.search(heard.line)
-        if found is None or found.start() == found.end():
+        found = self._compiled.search(heard.line)
+        if found is None:
             return None
-        start, end = found.span("_body") if self._whole else found.span()
+        start, end = found.span("_body")
+        if start == end:
+            return None
         values = {name: found.group(name).strip() for name in self.slot_names if found.group(name)}
         if not all(self._is_written(name, values[name], heard) for name in self._written if name in values):
             return None

@@ -66,6 +66,11 @@ def test_a_quotation_covers_whole_words_as_they_were_said() -> None:
         ("{job}", "some other words", None),
         ("{place}", "some other", {"place": "some other"}),
         ("live", "alive", None),
+        ("^ i go to {place}", "Yes, and I go to China", {"place": "china"}),
+        ("^ i go to {place}", "Did I go to China?", None),
+        ("i am {job} $", "I am teacher, please", {"job": "teacher"}),
+        ("i am {known job} $", "I am teacher training assistant", None),
+        ("^ {number} brother $", "two brother", {"number": "two"}),
         ("i'm {written place}", "I'm china", {"place": "china"}),
         ("i'm {written place}", "I'm Ahmed Said, hello", {"place": "ahmed said"}),
         ("i'm {written place}", "I'm agree", None),
@@ -108,12 +113,21 @@ def test_every_expansion_matches_its_pattern() -> None:
             assert pattern.match(Heard.of(sentence)), sentence
 
 
+def test_a_quotation_leaves_out_what_stands_before_the_pattern() -> None:
+    heard = Heard.of("Well, yes, I am teacher, please!")
+    found = Pattern("^ i am {known job} $", SLOTS).match(heard)
+    assert found is not None
+    assert heard.quote(found.start, found.end) == "I am teacher"
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
         ("from {town}", "unknown slot 'town', allowed: job, number, place"),
         ("{place} and {place}", "only once"),
         ("(a|b", r"'\)' is missing"),
+        ("a ^ b", "'\\^' stands first and '\\$' stands last"),
+        ("$ a", "'\\^' stands first and '\\$' stands last"),
         ("a ] b", "']' out of place"),
         ("a | b", r"'\|' out of place"),
         ("from {Place", "cannot read ' {Place'"),
