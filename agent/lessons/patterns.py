@@ -9,6 +9,7 @@
 ``(big|tall)``     one of these
 ``[really]``       this or nothing
 ``*``              up to four words of any kind (in matching; nothing in expansion)
+``!(ago|of)``      none of these may come next
 ``^ word``         only where the learner's turn begins, but for "well", "yes" and the like
 ``word $``         only where it ends, but for "please" and "thanks"
 =================  =============================================================
@@ -33,7 +34,7 @@ _STOP_WORDS = """
 _LEAD = "(?:(?:well|oh|so|yes|yeah|okay|hi|hello|hey|and|please|the) )*"
 _TAIL = "(?:(?:please|too|thanks) )?"
 _AN_BEFORE = re.compile(r"(?i)(?!uni|use|one|once|eu)(?:[aeiou]|hour|honest|heir)")
-_PARTS = re.compile(r"\s*(?:(?P<slot>\{(?:a |known |written )?[a-z_]+\})|(?P<mark>[()\[\]|*])|(?P<word>[^\s()\[\]{}|*]+))")
+_PARTS = re.compile(r"\s*(?:(?P<slot>\{(?:a |known |written )?[a-z_]+\})|(?P<mark>!\(|[()\[\]|*])|(?P<word>[^\s()\[\]{}|*]+))")
 
 Node = tuple[str, "str | tuple[Sequence_, ...]"]
 Sequence_ = tuple[Node, ...]
@@ -135,7 +136,8 @@ class Pattern:
                 out.append(("(?:an? )" if prefix == "a" else "") + f"(?P<{name}>{self._slot_regex(name, prefix == 'known')})")
             else:
                 assert not isinstance(value, str)
-                out.append("(?:" + "|".join(self._regex(v) for v in value) + ")" + ("?" if kind == "optional" else ""))
+                options = "|".join(self._regex(v) for v in value)
+                out.append(f"(?!{options})" if kind == "not" else f"(?:{options})" + ("?" if kind == "optional" else ""))
         return "".join(out)
 
     def _slot_regex(self, name: str, known_only: bool) -> str:
@@ -153,7 +155,7 @@ class Pattern:
             yield " ".join(part for part in parts if part)
 
     def _choices(self, kind: str, value: str | tuple[Sequence_, ...]) -> Sequence[str]:
-        if kind == "any":
+        if kind in ("any", "not"):
             return [""]
         if kind == "word":
             return [str(value).lower()]
@@ -210,6 +212,11 @@ def _parse(source: str) -> Sequence_:
                 nodes.append(("choice" if text == "(" else "optional", inner))
             elif kind == "mark" and text == "*":
                 nodes.append(("any", ""))
+            elif text == "!(":
+                inner, i = options(i, ")")
+                if next(_slots((("not", inner),)), None):
+                    raise PatternError(f"{source!r}: no slot may stand in !(…)")
+                nodes.append(("not", inner))
             elif kind == "mark" and text == "|" and close:
                 done.append(tuple(nodes))
                 nodes = []
@@ -224,6 +231,6 @@ def _parse(source: str) -> Sequence_:
         return (tuple(nodes),), i
 
     (nodes,), _ = options(0, "")
-    if not nodes:
+    if all(kind == "not" for kind, _ in nodes):
         raise PatternError("a pattern must say something")
     return nodes

@@ -74,6 +74,9 @@ def test_a_quotation_covers_whole_words_as_they_were_said() -> None:
         ("i'm {written place}", "I'm china", {"place": "china"}),
         ("i'm {written place}", "I'm Ahmed Said, hello", {"place": "ahmed said"}),
         ("i'm {written place}", "I'm agree", None),
+        ("since {number} years !(ago|of)", "since three years", {"number": "three"}),
+        ("since {number} years !(ago|of)", "since three years ago", None),
+        ("since {number} years !(ago|of)", "since three years agony", {"number": "three"}),
     ],
 )
 def test_matching(pattern: str, text: str, slots: dict[str, str] | None) -> None:
@@ -99,6 +102,15 @@ def test_expansion_is_every_sentence_in_the_order_of_the_values() -> None:
     ]
     assert pattern.expand(2) == ["i'm a teacher", "i'm an engineer"]
     assert Pattern("(yes|no [not] now) *", {}).expand(9) == ["yes", "no now", "no not now"]
+
+
+def test_what_must_not_follow_is_neither_said_nor_quoted() -> None:
+    pattern = Pattern("i work since {number} years !(ago|of)", SLOTS)
+    assert pattern.expand(2) == ["i work since two years", "i work since three years"]
+    heard = Heard.of("Well, I work since 2 years here")
+    found = pattern.match(heard)
+    assert found is not None
+    assert heard.quote(found.start, found.end) == "I work since 2 years"
 
 
 def test_bounded_expansion_takes_from_each_pattern() -> None:
@@ -132,6 +144,9 @@ def test_a_quotation_leaves_out_what_stands_before_the_pattern() -> None:
         ("a | b", r"'\|' out of place"),
         ("from {Place", "cannot read ' {Place'"),
         ("  ", "must say something"),
+        ("!(a)", "must say something"),
+        ("a !(b", r"'\)' is missing"),
+        ("a !({place})", r"no slot may stand in !\(…\)"),
     ],
 )
 def test_a_broken_pattern_says_what_is_wrong(source: str, message: str) -> None:
