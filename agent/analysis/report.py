@@ -1,28 +1,41 @@
-"""The first report of a call: what was measured, what was wrong in the learner's own words, and nothing else."""
+"""The report of a call: what was measured, what was wrong in the learner's own words, and nothing else."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from agent.analysis import articulation
 from agent.analysis.advice import strengths, suggestions
 from agent.analysis.latency import latency
+from agent.analysis.levels import levels
 from agent.analysis.measure import Measure
 from agent.analysis.mistakes import mistakes
+from agent.analysis.pauses import pause_measures
 from agent.analysis.rate import words_per_minute
 from agent.analysis.response import response_time_s
 from agent.analysis.scores import NOT_ENOUGH, Speech, final_score, grammar_score, speech
 from agent.analysis.talk import interruptions, learner_words, talk_ratio, turn_count
+from agent.analysis.turns import turn_series
 from agent.analysis.vocabulary import vocabulary_size
 from agent.analysis.words import learner_turns
 from agent.record import CallRecord
 
+NOT_READY = "The report was made before the word lists were loaded."
+WITHOUT_LISTS = (
+    "The levels of the words and the articulation rate are missing: the word lists were not ready when the call ended."
+)
 
-def first_report(record: CallRecord) -> dict[str, Any]:
+
+def first_report(record: CallRecord, *, with_lists: bool = True) -> dict[str, Any]:
     """The report of ``record``, JSON-ready. Never raises for a record, however odd.
 
     ``grammar_score`` and ``final_score`` are 0 to 100, or ``None`` with the reason among ``notes``. ``mistakes`` are
     ``{original, correction, explanation, turn, time_s}``; ``measures`` are ``{value, unit, source}`` by name; ``latency`` is
-    ``{v2v_p50_ms, v2v_p90_ms, n}``.
+    ``{v2v_p50_ms, v2v_p90_ms, n}``; ``levels`` is ``{profile, words, note}`` (``levels.py``); ``turns`` has an entry for each
+    turn of the learner (``turns.py``).
+
+    The first call in a process loads two word lists, which takes some 0.4 s. Without ``with_lists`` there is no need of them:
+    what they give is ``None`` (``levels`` as a whole), and a note says so.
     """
     of = speech(record)
     found, left_out = mistakes(record)
@@ -35,6 +48,8 @@ def first_report(record: CallRecord) -> dict[str, Any]:
         "response_time_s": response_time_s(record),
         "vocabulary_size": vocabulary_size(record),
         "interruptions": interruptions(record),
+        **pause_measures(record),
+        **(articulation.articulation_measures(record) if with_lists else articulation.without(NOT_READY)),
     }
     grammar = grammar_score(of, found)
     return {
@@ -45,7 +60,9 @@ def first_report(record: CallRecord) -> dict[str, Any]:
         "suggestions": suggestions(record, of, found, measures),
         "measures": {name: measure.to_dict() for name, measure in measures.items()},
         "latency": latency(record),
-        "notes": _notes(record, of, grammar, left_out),
+        "levels": levels(record) if with_lists else None,
+        "turns": turn_series(record, found),
+        "notes": [*_notes(record, of, grammar, left_out), *([] if with_lists else [WITHOUT_LISTS])],
     }
 
 

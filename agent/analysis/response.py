@@ -7,18 +7,24 @@ from itertools import pairwise
 
 from agent.analysis.measure import Measure
 from agent.analysis.words import finite, in_order, percentile
-from agent.record import CallRecord
+from agent.record import CallRecord, Turn
+
+
+def gap_s(question: Turn, answer: Turn) -> float | None:
+    """Seconds from the end of the tutor's ``question`` to the start of the spoken ``answer`` to it.
+
+    ``None`` where the question was interrupted, the answer was typed, or they are no such pair.
+    """
+    if question.role != "tutor" or answer.role != "learner" or question.interrupted or answer.typed:
+        return None
+    gap = answer.started_at - question.ended_at
+    return gap if math.isfinite(gap) and gap >= 0 else None
 
 
 def response_times_s(record: CallRecord) -> list[float]:
-    """Seconds from the end of each tutor's turn to the start of the spoken answer. Interruptions and typed turns have none."""
-    turns = in_order(record)
-    gaps = (
-        answer.started_at - question.ended_at
-        for question, answer in pairwise(turns)
-        if question.role == "tutor" and answer.role == "learner" and not question.interrupted and not answer.typed
-    )
-    return [gap for gap in gaps if math.isfinite(gap) and gap >= 0]
+    """The response times of the call in s, in order."""
+    gaps = (gap_s(question, answer) for question, answer in pairwise(in_order(record)))
+    return [gap for gap in gaps if gap is not None]
 
 
 def response_time_s(record: CallRecord) -> Measure:

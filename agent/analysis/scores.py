@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.analysis.mistakes import FoundMistake
-from agent.analysis.words import CONFIDENT, learner_turns, said
+from agent.analysis.words import CONFIDENT, learner_turns, plural, said
 from agent.record import CallRecord, Level
 
 MIN_WORDS = 25
@@ -51,7 +51,7 @@ class Speech:
         """What was measured on, in words."""
         spoken = self.words - self.typed
         heard = f", {self.sure - self.typed} of the spoken ones heard well (confidence {CONFIDENT} or more)" if spoken else ""
-        return f"Measured on {_count(self.turns, 'turn')} with {_count(self.words, 'word')}, {self.typed} typed{heard}."
+        return f"Measured on {plural(self.turns, 'turn')} with {plural(self.words, 'word')}, {self.typed} typed{heard}."
 
 
 def speech(record: CallRecord) -> Speech:
@@ -83,7 +83,3 @@ def final_score(grammar: int | None, level: str, wpm: float | None, talk: float 
 
 def _clip(score: float) -> int:
     return round(min(100.0, max(0.0, score)))
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -77,3 +77,8 @@ def percentile(values: Iterable[float], share: float) -> float | None:
     low = math.floor(at)
     high = min(low + 1, len(known) - 1)
     return known[low] + (known[high] - known[low]) * (at - low)
+
+
+def plural(number: int, noun: str, several: str | None = None) -> str:
+    """``"1 turn"``, ``"2 turns"``."""
+    return f"{number} {noun if number == 1 else several or noun + 's'}"

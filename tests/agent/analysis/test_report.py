@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.analysis.report import first_report
+from agent.analysis.report import WITHOUT_LISTS, first_report
 from agent.analysis.words import tokens
 from agent.record import LEVELS, CallRecord, Correction, Turn, TurnMetrics, Word
 from agent.scripted import ScriptedTutor
@@ -106,6 +106,18 @@ def test_nobody_spoke() -> None:
     assert report["measures"]["learner_words"]["value"] == 0
 
 
+def test_without_the_word_lists_the_rest_is_the_same() -> None:
+    whole, quick = first_report(practice(0.95)), first_report(practice(0.95), with_lists=False)
+    assert quick["levels"] is None
+    assert quick["notes"] == [*whole["notes"], WITHOUT_LISTS]
+    differing = {name for name, measure in quick["measures"].items() if measure != whole["measures"][name]}
+    assert differing == {"articulation_rate", "mean_length_of_run"}
+    assert all(quick["measures"][name]["value"] is None for name in differing)
+    assert {key: quick[key] for key in ("grammar_score", "final_score", "mistakes", "turns", "latency")} == {
+        key: whole[key] for key in ("grammar_score", "final_score", "mistakes", "turns", "latency")
+    }
+
+
 times = st.floats() | st.floats(0, 2e9)
 texts = st.text(max_size=15) | st.sampled_from(["I am come from China", "yes", "i am teacher", "well done my friend", "’'—"])
 words = st.builds(Word, texts, times, times, st.none() | st.floats() | st.sampled_from([0.0, 0.7, 0.95, 1.0]))
@@ -157,8 +169,12 @@ def test_any_record_makes_an_honest_report(record: CallRecord) -> None:
     for mistake in report["mistakes"]:
         assert any(_holds(said, tokens(mistake["original"])) for said in _said(record, mistake["turn"]))
         assert mistake["time_s"] is None or mistake["time_s"] >= 0
-    ratio = report["measures"]["talk_ratio"]["value"]
-    assert ratio is None or 0 <= ratio <= 1
+    for share in ("talk_ratio", "pause_share"):
+        ratio = report["measures"][share]["value"]
+        assert ratio is None or 0 <= ratio <= 1
+    assert sum(report["levels"]["profile"].values()) == report["levels"]["words"]
+    assert sum(turn["words"] for turn in report["turns"]) == report["measures"]["learner_words"]["value"]
+    assert {m["turn"] for m in report["mistakes"]} <= {turn["turn"] for turn in report["turns"]}
 
 
 @given(records, st.floats(0, 0.69))
@@ -171,3 +187,4 @@ def test_nothing_is_judged_on_unsure_words(record: CallRecord, confidence: float
     assert report["mistakes"] == []
     assert report["grammar_score"] is None
     assert report["measures"]["vocabulary_size"]["value"] is None
+    assert report["levels"]["words"] == 0
