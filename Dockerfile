@@ -1,7 +1,8 @@
 # syntax=docker/dockerfile:1
-# Parley on a CPU. Build: docker build -t parley .   Run:
-#   docker run --rm -p 7860:7860 -e PARLEY_AUTH__TOKEN=... -v parley-data:/data parley
-# WebRTC needs the container's UDP ports to be reachable: add --network host, or the page falls back to the WebSocket.
+# Parley in one image. Build:   docker build -t parley .
+# For a machine with an NVIDIA GPU: docker build --build-arg CUDA=12.8 -t parley .   (the least CUDA that its driver must know)
+# docs/docker.md says how to run it: WebRTC needs more than a published port.
+ARG CUDA=
 
 FROM node:22-slim AS page
 WORKDIR /build
@@ -22,7 +23,7 @@ COPY web/ web/
 COPY --from=page /build/dist web/client/dist
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
-FROM python:3.11-slim
+FROM python:3.11-slim AS base
 ENV PYTHONUNBUFFERED=1 \
     PARLEY_DATA_DIR=/data \
     PARLEY_SERVER__HOST=0.0.0.0 \
@@ -41,7 +42,19 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 7860
 STOPSIGNAL SIGTERM
+# It asks /health of the server that the same variables describe, so it follows another port or https.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=40s \
     CMD ["python", "-m", "web.cli.health"]
 ENTRYPOINT ["parley"]
 CMD ["serve"]
+
+# The driver and nvidia-smi come from the host when the container starts; CUDA's libraries come with the Python packages that
+# use them. So nothing is installed here: the image only says what it asks of the host.
+FROM base AS base-cuda
+ARG CUDA
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    NVIDIA_REQUIRE_CUDA="cuda>=${CUDA}"
+
+# hadolint ignore=DL3006
+FROM base${CUDA:+-cuda}
