@@ -122,6 +122,11 @@ class Session:
         if record and services.recordings is not None and services.settings.recording.enabled:
             self._recorder = services.recordings.begin(self.id, self._recording_failed)
 
+    @property
+    def report(self) -> dict[str, Any] | None:
+        """The report, as soon as it is made: a moment before the session has ended."""
+        return self._report
+
     # The recording
 
     @property

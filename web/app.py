@@ -29,7 +29,7 @@ from web.guard import Guard
 from web.openapi import describe
 from web.origin import host_policy, parse_allowed_origins
 from web.rate import RateLimiter
-from web.routes import health, history, lessons, page, sessions, upload
+from web.routes import health, history, lessons, page, report, sessions, upload
 from web.state import WebState
 
 _ABOUT = """A self-hosted voice tutor for learners of English.
@@ -85,6 +85,7 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
         health.router,
         lessons.router,
         sessions.router,
+        report.router,
         history.router,
         upload.router,
         webrtc.router,

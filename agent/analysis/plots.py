@@ -18,7 +18,7 @@ from agent.analysis.words import percentile
 
 WIDTH, HEIGHT, BAR_HEIGHT = 360, 200, 76
 """Size in user units, which are meant to be shown as one CSS pixel each, so that 12 units are a readable text."""
-PLOT_TOP, PLOT_BOTTOM, PLOT_LEFT, PLOT_RIGHT = 22.0, 166.0, 40.0, 352.0
+PLOT_TOP, PLOT_BOTTOM, PLOT_LEFT, PLOT_RIGHT = 30.0, 166.0, 40.0, 352.0
 MOST_VALUES_LABELLED = 10
 MOST_VALUES_TOLD = 12
 
@@ -135,7 +135,8 @@ def _columns(
     title: str, unit: str, columns: Sequence[Column], *, below: str, reference: tuple[str, float] | None = None
 ) -> str:
     known = [c.value for c in columns if c.value is not None]
-    top = _nice(max([*known, reference[1] if reference else 0.0]))
+    # Headroom, so that the highest column has a place for its value.
+    top = _nice(1.1 * max([*known, reference[1] if reference else 0.0]))
     root = _svg(HEIGHT, f"{title}, {unit}", _told(columns, unit, reference))
     height = PLOT_BOTTOM - PLOT_TOP
 

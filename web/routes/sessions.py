@@ -17,7 +17,7 @@ from web.state import WebState, count_session, state_of
 
 router = APIRouter(tags=["sessions"])
 SessionId = Annotated[str, Path(min_length=1, max_length=64, description="A session's id.", examples=["9f86d081884c7d65"])]
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such session."}}
+MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such session."}}
 _REFUSED: dict[int | str, dict[str, Any]] = {
     429: {"model": Problem, "description": "At capacity, or too many sessions; see Retry-After."}
 }
@@ -28,7 +28,8 @@ def unknown_lesson(e: UnknownLesson) -> ProblemError:
     return ProblemError(422, f"lesson: {e}", kind="unknown-lesson", title="Unknown lesson")
 
 
-def _no_session(session_id: str) -> ProblemError:
+def no_session(session_id: str) -> ProblemError:
+    """The refusal of a session that does not exist."""
     return ProblemError(404, f"there is no session {session_id!r}", kind="unknown-session", title="Unknown session")
 
 
@@ -56,12 +57,12 @@ async def create_session(request: Request, body: NewSession | None = None) -> Se
     )
 
 
-@router.delete("/session/{session_id}", responses=_MISSING)
+@router.delete("/session/{session_id}", responses=MISSING)
 async def end_session(request: Request, session_id: SessionId) -> Ended:
     """End a live session; its report is the answer."""
     session = state_of(request).sessions.get(session_id)
     if session is None:
-        raise _no_session(session_id)
+        raise no_session(session_id)
     return Ended(session_id=session.id, report=await session.end("ended over REST"))
 
 
@@ -83,14 +84,14 @@ async def list_sessions(
     return SessionPage(items=[_item(s, recorded=s.id in recorded) for s in page.items], next=page.next)
 
 
-@router.get("/api/sessions/{session_id}", responses=_MISSING)
+@router.get("/api/sessions/{session_id}", responses=MISSING)
 async def get_session(request: Request, session_id: SessionId) -> SessionDetail:
     """One session with its turns and metrics; of a live one, what has happened so far."""
     state = state_of(request)
     live = state.sessions.get(session_id)
     record: CallRecord | None = live.record if live else await require_store(state).get_session(session_id)
     if record is None:
-        raise _no_session(session_id)
+        raise no_session(session_id)
     recorded = None if live else await state.sessions.recordings.find(record.session_id)
     report = None if live else await require_store(state).get_report(session_id)
     return SessionDetail(
@@ -111,31 +112,11 @@ async def get_session(request: Request, session_id: SessionId) -> SessionDetail:
     )
 
 
-@router.get(
-    "/api/sessions/{session_id}/report",
-    responses={**_MISSING, 409: {"model": Problem, "description": "The session is still running."}},
-)
-async def get_report(request: Request, session_id: SessionId) -> dict[str, Any]:
-    """The report of a session that has ended."""
-    state = state_of(request)
-    if state.sessions.get(session_id) is not None:
-        raise ProblemError(
-            409, "the session is still running; its report comes at its end", kind="session-live", title="Still running"
-        )
-    store = require_store(state)
-    report: dict[str, Any] | None = await store.get_report(session_id)
-    if report is None:
-        if await store.get_session(session_id) is None:
-            raise _no_session(session_id)
-        raise ProblemError(404, "this session has no report: nobody spoke in it", kind="no-report", title="No report")
-    return report
-
-
 @router.delete(
     "/api/sessions/{session_id}",
     status_code=204,
     response_class=Response,
-    responses={**_MISSING, 409: {"model": Problem, "description": "The session is still running."}},
+    responses={**MISSING, 409: {"model": Problem, "description": "The session is still running."}},
 )
 async def delete_session(request: Request, session_id: SessionId) -> Response:
     """Delete all that is kept of a session that has ended: its sound, then its turns, metrics and report."""
@@ -144,7 +125,7 @@ async def delete_session(request: Request, session_id: SessionId) -> Response:
         raise ProblemError(409, "the session is still running; end it first", kind="session-live", title="Still running")
     store = require_store(state)
     if await store.get_session(session_id) is None:
-        raise _no_session(session_id)
+        raise no_session(session_id)
     try:
         # First, so that what cannot be deleted can still be found, and deleted later.
         await state.sessions.recordings.drop(session_id)
@@ -152,7 +133,7 @@ async def delete_session(request: Request, session_id: SessionId) -> Response:
         logger.error("the recording of {} could not be deleted: {}", session_id, e)
         raise ProblemError(500, "its recording could not be deleted; the server's log says why", kind="not-deleted") from e
     if not await store.delete_session(session_id):
-        raise _no_session(session_id)
+        raise no_session(session_id)
     return Response(status_code=204)
 
 

@@ -123,5 +123,5 @@ def test_without_data_there_is_no_plot(report: dict[str, Any]) -> None:
 def test_the_plots_of_a_real_report() -> None:
     drawn = plots(first_report(practice(0.95)))
     assert list(drawn) == ["talk_share", "speech_rate", "response_times", "levels", "latency"]
-    assert [height for *_, height in bars(drawn["latency"])] == [pytest.approx(144.0)] * 8
+    assert [height for *_, height in bars(drawn["latency"])] == [pytest.approx(136.0 * 500 / 600, abs=0.01)] * 8
     assert plots(first_report(CallRecord("s", 0.0, "webrtc", "advanced", "introductions"))) == {}
