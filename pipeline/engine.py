@@ -10,6 +10,7 @@ from pipecat.processors.frame_processor import FrameProcessor
 
 from agent.record import Level
 
+Stage = Literal["stt", "llm", "tts"]
 EngineState = Literal["unloaded", "loading", "ready", "failed"]
 
 
@@ -76,3 +77,32 @@ class Engine(Protocol):
     def create(self, call: CallState) -> FrameProcessor:
         """The stage for one call: a pipecat STT, LLM or TTS service. Cheap: what is heavy belongs to ``load``."""
         ...
+
+
+class SimpleEngine:
+    """An engine whose calls share nothing: ``make`` builds the stage for each call, and has imported before what it needs."""
+
+    def __init__(self, name: str, stage: Stage, make: Callable[[CallState], FrameProcessor]) -> None:
+        self.name = name
+        self.stage: Stage = stage
+        self._make = make
+        self._state: EngineState = "unloaded"
+
+    async def load(self) -> None:
+        """Nothing to load."""
+        self._state = "ready"
+
+    async def close(self) -> None:
+        """Nothing to release."""
+        self._state = "unloaded"
+
+    def status(self) -> EngineStatus:
+        """Its state alone."""
+        return EngineStatus(self.name, self.stage, self._state)
+
+    def admit(self) -> None:
+        """It never runs out."""
+
+    def create(self, call: CallState) -> FrameProcessor:
+        """The stage for one call."""
+        return self._make(call)

@@ -2,60 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
 
 from pipeline.engine import Engine
+from pipeline.settings.engines import STAGES, engine_names
 from pipeline.settings.tree import Settings
-
-Maker = Callable[[Settings], Engine]
 
 
 class UnknownEngine(ValueError):
-    """The settings name an engine that does not exist; the text says which do."""
-
-
-def _pocketsphinx(settings: Settings) -> Engine:
-    from pipeline.stt.pocketsphinx import PocketsphinxEngine
-
-    return PocketsphinxEngine(settings.stt.pocketsphinx)
-
-
-def _scripted(settings: Settings) -> Engine:
-    from pipeline.llm.scripted import ScriptedEngine
-
-    return ScriptedEngine(settings.tutor)
-
-
-def _espeak(settings: Settings) -> Engine:
-    from pipeline.tts.espeak import EspeakEngine
-
-    return EspeakEngine(settings.tts.espeak)
-
-
-ENGINES: dict[str, dict[str, Maker]] = {
-    "stt": {"pocketsphinx": _pocketsphinx},
-    "llm": {"scripted": _scripted},
-    "tts": {"espeak": _espeak},
-}
+    """The settings name an engine that does not exist or cannot be used here; the text says which do, or what is missing."""
 
 
 def chosen(settings: Settings) -> dict[str, str]:
     """The engine's name for each stage."""
-    return {"stt": settings.stt.engine, "llm": settings.llm.engine, "tts": settings.tts.engine}
+    return {stage: getattr(settings, stage).engine for stage in STAGES}
 
 
 def make_engines(settings: Settings, *, skip: frozenset[str] = frozenset()) -> dict[str, Engine]:
     """The engines that ``settings`` choose, by stage, but for the stages in ``skip``.
 
     Raises:
-        UnknownEngine: naming the setting and the engines there are.
+        UnknownEngine: naming the setting and the engines there are, or the package that is missing.
+        ValueError: an engine cannot use its options.
     """
-    engines: dict[str, Engine] = {}
-    for stage, name in chosen(settings).items():
-        if stage in skip:
-            continue
-        maker = ENGINES[stage].get(name)
-        if maker is None:
-            raise UnknownEngine(f"{stage}.engine: unknown engine {name!r}; there are: {', '.join(sorted(ENGINES[stage]))}")
-        engines[stage] = maker(settings)
-    return engines
+    return {stage: _make(stage, name, settings) for stage, name in chosen(settings).items() if stage not in skip}
+
+
+def _make(stage: str, name: str, settings: Settings) -> Engine:
+    names = engine_names(stage)
+    if name not in names:
+        raise UnknownEngine(f"{stage}.engine: unknown engine {name!r}; there are: {', '.join(names)}")
+    try:
+        module = importlib.import_module(f"pipeline.{stage}.{name}")
+    except ModuleNotFoundError as e:
+        raise UnknownEngine(f"{stage}.engine: {name} needs the Python module {e.name}, which is not installed") from e
+    engine: Engine = module.make_engine(settings)
+    return engine

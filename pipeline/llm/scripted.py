@@ -16,7 +16,7 @@ from agent.scripted import ScriptedTutor, chunks
 from agent.tutor import Message, Tutor
 from pipeline.engine import CallState, EngineState, EngineStatus
 from pipeline.lessons import offered_lessons
-from pipeline.settings.tree import TutorSettings
+from pipeline.settings.tree import Settings, TutorSettings
 
 _ROLES = ("user", "assistant")
 
@@ -92,3 +92,8 @@ class ScriptedEngine:
         """The tutor of one call."""
         assert self._tutor is not None, "the scripted tutor is not loaded"
         return ScriptedLLMService(self._tutor, call)
+
+
+def make_engine(settings: Settings) -> ScriptedEngine:
+    """The engine as ``settings`` want it."""
+    return ScriptedEngine(settings.tutor)

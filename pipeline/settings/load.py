@@ -7,6 +7,7 @@ allowed there.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +31,13 @@ from pipeline.settings.describe import (
     suggest_env,
     suggest_key,
 )
+from pipeline.settings.engines import STAGES, engine_names
 from pipeline.settings.tree import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_CONFIG = ROOT / "configs" / "embedded.yaml"
 MASK = "********"
+_SECRET_NAME = re.compile("key|token|secret|password", re.I)
 
 # Names with the prefix that are no settings: where the tests find their recordings.
 OTHER_VARIABLES = frozenset({"PARLEY_SPEECH_DIR"})
@@ -122,6 +125,7 @@ def load_settings(
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise SettingsError(_explain(errors[0], layers) + more) from None
     _check_lesson(settings, layers)
+    _check_engines(settings, layers)
     return settings
 
 
@@ -130,10 +134,19 @@ def _check_lesson(settings: Settings, layers: list[_Layer]) -> None:
     lessons = sorted({file.stem for file in (ROOT / "agent" / "lessons").glob("*.yaml")} - {"common"})
     if settings.tutor.read_aloud_file is not None:
         lessons.append("read_aloud")
-    if lessons and settings.tutor.lesson not in lessons:
-        location = ("tutor", "lesson")
+    if lessons:
+        _check_name(("tutor", "lesson"), settings.tutor.lesson, lessons, layers)
+
+
+def _check_engines(settings: Settings, layers: list[_Layer]) -> None:
+    for stage in STAGES:
+        _check_name((stage, "engine"), getattr(settings, stage).engine, engine_names(stage), layers)
+
+
+def _check_name(location: Location, value: str, names: list[str], layers: list[_Layer]) -> None:
+    if value not in names:
         place = next((p for layer in reversed(layers) if (p := layer.place(location))), _dotted(location))
-        raise SettingsError(f"{place}: must be one of: {', '.join(lessons)}, not {_shown(settings.tutor.lesson)}")
+        raise SettingsError(f"{place}: must be one of: {', '.join(names)}, not {_shown(value)}")
 
 
 def masked(settings: BaseModel) -> dict[str, Any]:
@@ -144,7 +157,8 @@ def masked(settings: BaseModel) -> dict[str, Any]:
             case SecretStr():
                 return MASK
             case dict():
-                return {k: plain(v) for k, v in value.items()}
+                # The options of an engine are of no type that would tell.
+                return {k: MASK if isinstance(v, str) and v and _SECRET_NAME.search(k) else plain(v) for k, v in value.items()}
             case list() | tuple():
                 return [plain(v) for v in value]
             case Path():

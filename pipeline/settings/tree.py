@@ -176,7 +176,8 @@ class PocketsphinxSettings(Section):
 class STTSettings(Section):
     """Speech to text."""
 
-    engine: Literal["pocketsphinx"] = Field("pocketsphinx", description="Which recogniser.")
+    engine: str = Field("pocketsphinx", description="Which recogniser: a file of pipeline/stt, by its name.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Settings of an engine that has no section here.")
     pocketsphinx: PocketsphinxSettings = Field(default_factory=PocketsphinxSettings)
 
 
@@ -191,14 +192,16 @@ class EspeakSettings(Section):
 class TTSSettings(Section):
     """Text to speech."""
 
-    engine: Literal["espeak"] = Field("espeak", description="Which voice.")
+    engine: str = Field("espeak", description="Which voice: a file of pipeline/tts, by its name.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Settings of an engine that has no section here.")
     espeak: EspeakSettings = Field(default_factory=EspeakSettings)
 
 
 class LLMSettings(Section):
     """What the tutor thinks with."""
 
-    engine: Literal["scripted"] = Field("scripted", description="Which tutor.")
+    engine: str = Field("scripted", description="Which tutor: a file of pipeline/llm, by its name.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Settings of an engine that has no section here.")
 
 
 class TutorSettings(Section):

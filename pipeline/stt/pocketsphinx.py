@@ -29,7 +29,7 @@ from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.time import time_now_iso8601
 
 from pipeline.engine import AtCapacity, CallState, EngineState, EngineStatus
-from pipeline.settings.tree import PocketsphinxSettings
+from pipeline.settings.tree import PocketsphinxSettings, Settings
 from pipeline.stt.recognition import RecogniserError, Recognition, UtteranceCancelled
 from pipeline.stt.sphinx_pool import BYTES_PER_S, SphinxPool, Utterance
 
@@ -310,3 +310,8 @@ class PocketsphinxSTTService(STTService):
     async def _report(self, error: RecogniserError) -> None:
         # Of unknown category: the next utterance may well succeed, so the stage must stay in use.
         await self.push_error(str(error), category=ErrorCategory.UNKNOWN)
+
+
+def make_engine(settings: Settings) -> PocketsphinxEngine:
+    """The engine as ``settings`` want it."""
+    return PocketsphinxEngine(settings.stt.pocketsphinx)

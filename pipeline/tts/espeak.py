@@ -14,7 +14,7 @@ from pipecat.services.tts_service import TTSService
 
 from agent.record import Level, Word
 from pipeline.engine import CallState, EngineState, EngineStatus
-from pipeline.settings.tree import EspeakSettings
+from pipeline.settings.tree import EspeakSettings, Settings
 from pipeline.tts.clauses import ClauseAggregator
 from pipeline.tts.espeak_engine import EspeakSynthesizer, Utterance
 from pipeline.tts.espeak_library import MAX_RATE_WPM, MIN_RATE_WPM, EspeakError
@@ -263,3 +263,8 @@ class EspeakEngine:
     def create(self, call: CallState) -> EspeakTTSService:
         """The voice of one call."""
         return EspeakTTSService(self._synthesizer, settings=self._settings, call=call)
+
+
+def make_engine(settings: Settings) -> EspeakEngine:
+    """The engine as ``settings`` want it."""
+    return EspeakEngine(settings.tts.espeak)

@@ -183,6 +183,7 @@ def test_masked_shows_no_secret() -> None:
         {
             "auth": {"token": "hunter2"},
             "webrtc": {"ice_servers": [{"urls": ["turn:x"], "credential": "hunter2"}], "turn": {"secret": "hunter2"}},
+            "llm": {"options": {"api_key": "hunter2", "base_url": "http://there"}},
         }
     )
     shown = masked(settings)
@@ -191,6 +192,7 @@ def test_masked_shows_no_secret() -> None:
     assert shown["webrtc"]["ice_servers"][0]["credential"] == "********"
     assert shown["webrtc"]["turn"]["secret"] == "********"
     assert masked(Settings())["auth"]["token"] is None
+    assert shown["llm"]["options"] == {"api_key": "********", "base_url": "http://there"}
     assert shown["data_dir"] == "data"
 
 
