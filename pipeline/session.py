@@ -23,9 +23,9 @@ from loguru import logger
 from pipecat.processors.aggregators.llm_context import LLMContext
 
 from agent.analysis.mistakes import stands
-from agent.analysis.report import first_report
 from agent.record import CallRecord, Correction, Level, Source, Turn, TurnMetrics, Word
 from agent.tutor import TutorReply
+from pipeline.analyst import Analyst
 from pipeline.call import BuildFailed, Call
 from pipeline.engine import CallState, Engine
 from pipeline.faults.lines import TIME_IS_UP
@@ -75,6 +75,7 @@ class Services:
     models: SharedModels
     recorder: Recorder
     lessons: Mapping[str, Any]
+    analyst: Analyst
     recordings: Archive | None = None
     """Where calls are recorded; ``None``: nowhere."""
 
@@ -429,7 +430,7 @@ class Session:
                 self.record.ended_at = time.time()
                 self.record.end_reason = reason
                 try:
-                    self._report = await asyncio.to_thread(first_report, self.record)
+                    self._report = await self.services.analyst.report(self.record)
                 except Exception:
                     prometheus.ERRORS.labels("report").inc()
                     logger.exception("the report could not be made")

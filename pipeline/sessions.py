@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from loguru import logger
 
-from agent.analysis.report import first_report
 from agent.lessons import Lesson
-from agent.record import Level
+from agent.record import CallRecord, Level
+from pipeline.analyst import Analyst
 from pipeline.engine import AtCapacity, Engine
 from pipeline.lessons import offered_lessons
 from pipeline.metrics import prometheus
@@ -21,6 +22,9 @@ from pipeline.registry import make_engines
 from pipeline.session import Services, Session
 from pipeline.settings.tree import Settings
 from pipeline.store.sql_recorder import SqlStore, open_store
+
+ORPHAN_REPORT_S = 20.0
+"""How long the report of a call may take whose learner is gone."""
 
 
 class UnknownLesson(ValueError):
@@ -38,6 +42,7 @@ class SessionManager:
         self.engines: dict[str, Engine] = {**make_engines(settings, skip=frozenset(engines or ())), **(engines or {})}
         self.models = SharedModels()
         self.lag = LoopLagMonitor()
+        self.analyst = Analyst()
         self.recordings = Archive(settings.data_dir, settings.recording)
         self.lessons: dict[str, Lesson] = {}
         self.ready = False
@@ -74,10 +79,13 @@ class SessionManager:
         self.lag.start()
         self.lessons = await asyncio.to_thread(offered_lessons, self.settings.tutor)
         self._store = await open_store(self.settings.data_dir)
-        orphans = await self._store.close_orphans(time.time(), first_report)
+        await self.analyst.start()
+        orphans = await self._store.close_orphans(time.time(), self._late_report(asyncio.get_running_loop()))
         if orphans:
             logger.info("closed {} calls that an earlier process left open", len(orphans))
-        self._services = Services(self.settings, self.engines, self.models, self._store, self.lessons, self.recordings)
+        self._services = Services(
+            self.settings, self.engines, self.models, self._store, self.lessons, self.analyst, self.recordings
+        )
         self.recordings.start()
         await asyncio.gather(self.models.load(), *(engine.load() for engine in self.engines.values()))
         self.ready = True
@@ -90,12 +98,21 @@ class SessionManager:
         await asyncio.gather(*(s.end("the server is stopping") for s in sessions), return_exceptions=True)
         await asyncio.gather(*(s.settle() for s in sessions), return_exceptions=True)
         await asyncio.gather(*(e.close() for e in self.engines.values()), return_exceptions=True)
+        await self.analyst.close()
         await self.models.close()
         await self.recordings.close()
         store, self._store = self._store, None
         if store is not None:
             await store.close()
         await self.lag.close()
+
+    def _late_report(self, loop: asyncio.AbstractEventLoop) -> Callable[[CallRecord], dict[str, Any]]:
+        """Makes the report of a call that an earlier process left open. Called in a thread; nobody waits for it."""
+
+        def report(record: CallRecord) -> dict[str, Any]:
+            return asyncio.run_coroutine_threadsafe(self.analyst.report(record, within_s=ORPHAN_REPORT_S), loop).result()
+
+        return report
 
     def admit(self) -> None:
         """Raise ``AtCapacity`` where one more call would not be served well."""

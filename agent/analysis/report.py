@@ -7,13 +7,14 @@ from typing import Any
 from agent.analysis import articulation
 from agent.analysis.advice import strengths, suggestions
 from agent.analysis.latency import latency
-from agent.analysis.levels import levels
+from agent.analysis.levels import level_of, levels
 from agent.analysis.measure import Measure
 from agent.analysis.mistakes import mistakes
 from agent.analysis.pauses import pause_measures
 from agent.analysis.rate import words_per_minute
 from agent.analysis.response import response_time_s
 from agent.analysis.scores import NOT_ENOUGH, Speech, final_score, grammar_score, speech
+from agent.analysis.syllables import syllables
 from agent.analysis.talk import interruptions, learner_words, talk_ratio, turn_count
 from agent.analysis.turns import turn_series
 from agent.analysis.vocabulary import vocabulary_size
@@ -26,6 +27,12 @@ WITHOUT_LISTS = (
 )
 
 
+def load() -> None:
+    """Load the word lists, which the first report would otherwise do: some 0.4 s and 40 MB."""
+    syllables("a")
+    level_of("a")
+
+
 def first_report(record: CallRecord, *, with_lists: bool = True) -> dict[str, Any]:
     """The report of ``record``, JSON-ready. Never raises for a record, however odd.
 
@@ -34,8 +41,8 @@ def first_report(record: CallRecord, *, with_lists: bool = True) -> dict[str, An
     ``{v2v_p50_ms, v2v_p90_ms, n}``; ``levels`` is ``{profile, words, note}`` (``levels.py``); ``turns`` has an entry for each
     turn of the learner (``turns.py``).
 
-    The first call in a process loads two word lists, which takes some 0.4 s. Without ``with_lists`` there is no need of them:
-    what they give is ``None`` (``levels`` as a whole), and a note says so.
+    The first call in a process loads two word lists (``load``). Without ``with_lists`` there is no need of them: what they give
+    is ``None`` (``levels`` as a whole), and a note says so.
     """
     of = speech(record)
     found, left_out = mistakes(record)
