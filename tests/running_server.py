@@ -32,6 +32,8 @@ class RunningServer:
 
     data_dir: Path
     env: dict[str, str] = field(default_factory=dict)
+    root: Path = ROOT
+    """The tree that it runs from."""
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
@@ -48,8 +50,8 @@ class RunningServer:
         env = {**os.environ, "PARLEY_DATA_DIR": str(self.data_dir), "PARLEY_LOG__LEVEL": "DEBUG", **self.env}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "run_agent.py"), "serve", "--port", str(self.port)],
-                cwd=ROOT,
+                [sys.executable, str(self.root / "run_agent.py"), "serve", "--port", str(self.port)],
+                cwd=self.root,
                 env=env,
                 stdout=log,
                 stderr=subprocess.STDOUT,
