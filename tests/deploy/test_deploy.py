@@ -265,3 +265,4 @@ async def test_a_real_coturn_takes_the_file_and_refuses_other_peers(coturn: int)
         with pytest.raises(stun.TransactionFailed, match="403"):
             await send(b"x", ("10.1.2.3", 5000))
         relay.close()
+        await relay._TurnTransport__close_task  # type: ignore[attr-defined] - coturn must live to answer it
