@@ -37,13 +37,13 @@ _STYLE = (
     f"@media (prefers-color-scheme:dark){{.plot{{{_palette(_DARK)}}}}}"
     f"@media print{{.plot{{{_palette(_PAPER, own=True)}}}}}"
     ".plot text{font:12px Atkinson,system-ui,sans-serif;fill:var(--plot-ink-2)}"
-    ".plot .name{font-weight:600;fill:var(--plot-ink)}"
-    ".plot .value{fill:var(--plot-ink)}"
-    ".plot .grid{stroke:var(--plot-line);stroke-width:1}"
-    ".plot .base{stroke:var(--plot-ink-2);stroke-width:1}"
-    ".plot .middle{stroke:var(--plot-ink);stroke-width:1;stroke-dasharray:4 3}"
-    ".plot .bar{fill:var(--plot-accent)}"
-    ".plot .other{fill:none;stroke:var(--plot-voice-you);stroke-width:1.5}"
+    ".plot .plot-name{font-weight:600;fill:var(--plot-ink)}"
+    ".plot .plot-value{fill:var(--plot-ink)}"
+    ".plot .plot-grid{stroke:var(--plot-line);stroke-width:1}"
+    ".plot .plot-base{stroke:var(--plot-ink-2);stroke-width:1}"
+    ".plot .plot-middle{stroke:var(--plot-ink);stroke-width:1;stroke-dasharray:4 3}"
+    ".plot .plot-bar{fill:var(--plot-accent)}"
+    ".plot .plot-other{fill:none;stroke:var(--plot-voice-you);stroke-width:1.5}"
 )
 
 
@@ -82,10 +82,10 @@ def talk_share(report: Mapping[str, Any]) -> str | None:
     )
     left, width = 1.0, WIDTH - 2.0
     split = left + width * mine
-    _rect(root, "bar", left, 26, split - left, 24, f"You: {_percent(mine)}")
-    _rect(root, "other", split, 26, left + width - split, 24, f"Tutor: {_percent(1 - mine)}")
-    _text(root, left, 68, f"You {_percent(mine)}", "value")
-    _text(root, left + width, 68, f"Tutor {_percent(1 - mine)}", "value", anchor="end")
+    _rect(root, "plot-bar", left, 26, split - left, 24, f"You: {_percent(mine)}")
+    _rect(root, "plot-other", split, 26, left + width - split, 24, f"Tutor: {_percent(1 - mine)}")
+    _text(root, left, 68, f"You {_percent(mine)}", "plot-value")
+    _text(root, left + width, 68, f"Tutor {_percent(1 - mine)}", "plot-value", anchor="end")
     return _written(root)
 
 
@@ -144,7 +144,7 @@ def _columns(
         return PLOT_BOTTOM - height * value / top
 
     for value in (0.0, top / 2, top):
-        _line(root, "base" if value == 0 else "grid", PLOT_LEFT, y(value), PLOT_RIGHT, y(value))
+        _line(root, "plot-base" if value == 0 else "plot-grid", PLOT_LEFT, y(value), PLOT_RIGHT, y(value))
         _text(root, PLOT_LEFT - 6, y(value) + 4, _figure(value), anchor="end")
     step = (PLOT_RIGHT - PLOT_LEFT) / len(columns)
     width = min(step * 0.7 if step > 3 else step, 36.0)
@@ -156,12 +156,14 @@ def _columns(
         if column.value is None:
             continue
         at = y(column.value)
-        _rect(root, "bar", centre - width / 2, at, width, PLOT_BOTTOM - at, f"{column.name}: {_figure(column.value)} {unit}")
+        _rect(
+            root, "plot-bar", centre - width / 2, at, width, PLOT_BOTTOM - at, f"{column.name}: {_figure(column.value)} {unit}"
+        )
         if len(columns) <= MOST_VALUES_LABELLED:
-            _text(root, centre, at - 4, _figure(column.value), "value", anchor="middle")
+            _text(root, centre, at - 4, _figure(column.value), "plot-value", anchor="middle")
     if reference is not None:
         name, value = reference
-        _line(root, "middle", PLOT_LEFT, y(value), PLOT_RIGHT, y(value))
+        _line(root, "plot-middle", PLOT_LEFT, y(value), PLOT_RIGHT, y(value))
         _text(root, PLOT_RIGHT, PLOT_BOTTOM + 30, f"- - {name}: {_figure(value)} {unit}", anchor="end")
     _text(root, PLOT_LEFT, PLOT_BOTTOM + 30, below)
     return _written(root)
@@ -228,7 +230,7 @@ def _svg(height: int, title: str, description: str) -> Element:
     SubElement(root, "title").text = title
     SubElement(root, "desc").text = description
     SubElement(root, "style").text = _STYLE
-    _text(root, 0, 13, title, "name")
+    _text(root, 0, 13, title, "plot-name")
     return root
 
 

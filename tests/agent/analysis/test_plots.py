@@ -51,6 +51,8 @@ def test_every_plot_says_in_words_what_it_shows() -> None:
         assert [child.tag for child in root][:2] == [f"{SVG}title", f"{SVG}desc"]
         told[name] = root.findtext(f"{SVG}desc")
         assert "script" not in svg
+        # A page has classes of its own, such as "bar".
+        assert {e.attrib["class"].split("-")[0] for e in root.iter() if "class" in e.attrib} == {"plot"}
         assert not [e for e in root.iter() if any(key.startswith("on") or "href" in key for key in e.attrib)]
     assert told == {
         "talk_share": "You spoke for 25 % of the talking time, the tutor for the rest.",
@@ -86,12 +88,12 @@ def test_columns_are_as_high_as_what_they_show(name: str, titles: list[str], val
 
 def test_the_axis_reaches_above_the_highest_column() -> None:
     root = ElementTree.fromstring(plots(REPORT)["speech_rate"])
-    grid = [float(line.attrib["y1"]) for line in root.iter(f"{SVG}line") if line.attrib["class"] in ("grid", "base")]
+    grid = [float(line.attrib["y1"]) for line in root.iter(f"{SVG}line") if line.attrib["class"] in ("plot-grid", "plot-base")]
     labels = [text.text for text in root.iter(f"{SVG}text")]
     assert {"0", "100", "200"} <= set(labels)
     tops = [float(bar.attrib["y"]) for bar in root.iter(f"{SVG}rect")]
     assert min(grid) <= min(tops)
-    middle = next(line for line in root.iter(f"{SVG}line") if line.attrib["class"] == "middle")
+    middle = next(line for line in root.iter(f"{SVG}line") if line.attrib["class"] == "plot-middle")
     assert float(middle.attrib["y1"]) == pytest.approx(max(grid) - (max(grid) - min(grid)) * 90 / 200, abs=0.01)
 
 

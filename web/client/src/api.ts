@@ -70,6 +70,9 @@ export const sendAudio = async (id: string, file: Blob): Promise<void> =>
     body: file,
     headers: { Accept: "application/json", "Content-Type": file.type || "application/octet-stream" },
   }));
+/** The plots of an ended session's report: SVG by name, in the order in which they are shown. */
+export const getPlots = (id: string): Promise<Record<string, string>> => get(`${pathOf(id)}/report/plots`);
+export const reportPageAddress = (id: string): string => address(`${pathOf(id)}/report?format=html`);
 export const getReady = (): Promise<unknown> => get("ready");
 
 /**

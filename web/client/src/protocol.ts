@@ -41,6 +41,8 @@ export interface Report {
   suggestions?: string[];
   measures?: Record<string, unknown>;
   latency?: { v2v_p50_ms?: number | null; v2v_p90_ms?: number | null; n?: number };
+  levels?: { profile?: Record<string, number>; words?: number; note?: string } | null;
+  turns?: { turn: number }[];
   notes?: string[];
 }
 

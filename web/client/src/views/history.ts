@@ -1,11 +1,13 @@
 /** Earlier sessions: found, read, heard again, taken away, deleted. The address (`#history/…`) says what is shown. */
-import { audioAddress, deleteSession, exportAddress, getDetail, getHistory, getReport, Refused } from "../api";
+import { audioAddress, deleteSession, exportAddress, getDetail, getHistory, getReport, Refused, reportPageAddress } from "../api";
 import { hashOf, lengthOf, lineAt, placeOf, routeOf } from "../history";
 import type { HistoryDetail, HistoryItem, Report } from "../protocol";
 import type { State } from "../state";
 import { sentence } from "../words-for";
 import { correction } from "./captions";
 import { clock, duration, h, icon, readable, setText, show } from "./dom";
+import { printable } from "./report";
+import { reportSections } from "./report-sections";
 
 const SEARCH_MS = 250;
 
@@ -242,12 +244,14 @@ function sessionPart(state: () => State) {
       void audio.play().catch(() => {});
     };
     const status = h("p", { class: "hint", role: "status" });
+    const page = printable("history-report-page");
+    page.href = reportPageAddress(detail.id);
     root.replaceChildren(
       back(hashOf(), "All earlier calls"),
       title,
       h("p", { class: "facts" }, facts.join(" · ")),
       audio ?? h("p", { class: "hint" }, "This call was not recorded; its words were kept."),
-      ...(report ? [reportPart(report)] : []),
+      ...(report ? [reportPart(report, detail.id)] : []),
       h("section", { class: "transcript" }, h("h2", {}, "What was said"), h("ol", {}, ...lines)),
       h(
         "section",
@@ -260,6 +264,7 @@ function sessionPart(state: () => State) {
           download(detail.id, "json", "All data (JSON)"),
           detail.recorded ? download(detail.id, "audio", "Recording") : null,
           download(detail.id, "zip", "Everything (ZIP)"),
+          report ? page : null,
           h(
             "button",
             {
@@ -324,27 +329,8 @@ function confirmed(recorded: boolean): Promise<boolean> {
   });
 }
 
-function reportPart(report: Report): HTMLElement {
-  const scores: [string, number | null | undefined][] = [
-    ["Overall", report.final_score],
-    ["Grammar", report.grammar_score],
-  ];
-  const known = scores.filter((s): s is [string, number] => typeof s[1] === "number");
-  const lines = (title: string, items: string[] | undefined) =>
-    items?.length
-      ? h("div", {}, h("h3", {}, title), h("ul", { class: "bullets" }, ...items.map((t) => h("li", {}, sentence(t)))))
-      : null;
-  return h(
-    "section",
-    { class: "short-report", "data-testid": "history-report" },
-    h("h2", {}, "Report"),
-    known.length > 0
-      ? h("p", { class: "scores-line" }, known.map(([name, value]) => `${name} ${Math.round(value)} of 100`).join(" · "))
-      : null,
-    lines("What went well", report.strengths),
-    lines("Try next", report.suggestions),
-    lines("Notes", report.notes),
-  );
+function reportPart(report: Report, id: string): HTMLElement {
+  return h("div", { class: "report-body", "data-testid": "history-report" }, ...reportSections(report, id));
 }
 
 function back(hash: string, text: string): HTMLElement {
