@@ -15,7 +15,13 @@ from bench.machine import describe, split_cores
 from pipeline.log import import_quietly
 from web.talk.errors import TalkError
 
-BENCHES = {"latency": "bench.latency", "connections": "bench.connections", "faults": "bench.faults"}
+BENCHES = {
+    "latency": "bench.latency",
+    "connections": "bench.connections",
+    "faults": "bench.faults",
+    "guided": "bench.guided",
+    "grammar": "bench.grammar",
+}
 """Modules with ``async def run(quick, server_cores)``, which gives figures, peer, ratios and, where it judges, checks."""
 
 
@@ -25,7 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", choices=sorted(BENCHES), metavar="NAME", help=" or ".join(sorted(BENCHES)))
     parser.add_argument("--quick", action="store_true", help="fewer repetitions; the same peer, speech and settings")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result, with every single turn, to FILE")
+    parser.add_argument(
+        "--spoken", action="store_true", help="grammar: also what the recogniser heard of learners and of flite"
+    )
     options = parser.parse_args(arguments)
+    if options.spoken and options.name != "grammar":
+        parser.error(f"--spoken belongs to grammar, not to {options.name}")
     if options.json is not None and not options.json.parent.is_dir():
         parser.error(f"--json {options.json}: the folder does not exist")
 
@@ -35,7 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     machine["server_cores"], machine["client_cores"] = len(server_cores), len(client_cores)
     import_quietly()
     try:
-        found = _run(importlib.import_module(BENCHES[options.name]).run(options.quick, server_cores))
+        extra = {"spoken": True} if options.spoken else {}
+        found = _run(importlib.import_module(BENCHES[options.name]).run(options.quick, server_cores, **extra))
     except KeyboardInterrupt:
         return 130
     except (TalkError, RuntimeError, OSError) as e:

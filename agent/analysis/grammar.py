@@ -1,0 +1,250 @@
+"""A grammar checker for learners of English: what is wrong in a text, what it should be, and why.
+
+Candidates come from rules of our own (``agent.analysis.rules``) and from the Harper checker; what a rule is not sure of is
+believed only if a trigram model of English finds the sentence likelier with the change by as much as the rule asks for.
+Spelling, punctuation and capitals are not looked at: in speech nobody makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import harper
+
+from agent.analysis.english.tagging import tag
+from agent.analysis.english.tokens import Token, sentences
+from agent.analysis.rules import RULES
+from agent.analysis.rules.sentence import Candidate, Sentence
+
+MAX_CHARACTERS = 20_000
+"""Longer texts are looked at up to here."""
+MAX_TOKENS = 120
+"""Sentences with more tokens than this are no sentences; they are passed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One mistake. ``original`` is ``text[start:end]`` (code points); put ``correction`` there and the text is mended.
+
+    Where only a word is missing, ``original`` is the word after the gap. ``type`` is an ERRANT type such as ``R:VERB:SVA``
+    (Bryant, Felice and Briscoe 2017): M missing, U unnecessary, R replacement.
+    """
+
+    original: str
+    correction: str
+    explanation: str
+    type: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    start: int
+    end: int
+    replacement: str
+    type: str
+    why: str
+    rank: tuple[float, ...]
+    words: tuple[str, ...]
+    at: int  # the token before which the words stand
+
+
+def check(text: str) -> list[Finding]:
+    """The mistakes in ``text``, in their order. They do not overlap, so all of them can be applied.
+
+    The first call loads the language data: some 0.6 s and 150 MB.
+    """
+    text = text[:MAX_CHARACTERS]
+    found: list[Finding] = []
+    for tokens in sentences(text):
+        if len(tokens) <= MAX_TOKENS:
+            found += _sentence(text, tokens)
+    return found
+
+
+def warm() -> None:
+    """Load what ``check`` needs."""
+    check("She go to school since two years, because they was there.")
+
+
+def apply(text: str, findings: Iterable[Finding]) -> str:
+    """``text`` with the findings' corrections in their places."""
+    for finding in sorted(findings, key=lambda f: f.start, reverse=True):
+        after = text[finding.end :]
+        if not finding.correction:
+            after = after.lstrip(" ") if text[: finding.start].endswith(" ") or not finding.start else after
+        text = text[: finding.start] + finding.correction + after
+    return text
+
+
+def _sentence(text: str, tokens: list[Token]) -> list[Finding]:
+    sentence = Sentence(tag(tokens))
+    proposals: list[_Chosen] = []
+    for order, rule in enumerate(RULES):
+        for candidate in rule(sentence):
+            gain = 0.0 if candidate.need < -10 else sentence.gain(candidate)
+            if candidate.need < -10 or gain >= candidate.need:
+                # What rests on the words alone comes first, then what the model is surest of.
+                rank = (0.0, candidate.need + 99, order) if candidate.need < -10 else (1.0, candidate.need - gain, order)
+                proposals.append(_from_candidate(sentence, candidate, rank))
+    proposals += _harper(text, tokens)
+    chosen: list[_Chosen] = []
+    for proposal in sorted(proposals, key=lambda p: p.rank):
+        if not any(_collide(proposal, other) for other in chosen):
+            chosen.append(proposal)
+    return [_finding(text, tokens, one) for one in sorted(chosen, key=lambda c: c.start)]
+
+
+def _collide(a: _Chosen, b: _Chosen) -> bool:
+    """Whether two changes touch: they share a token, or one inserts right beside the other."""
+    return a.start <= b.end and b.start <= a.end
+
+
+def _from_candidate(sentence: Sentence, c: Candidate, rank: tuple[float, ...]) -> _Chosen:
+    return _Chosen(c.start, c.end, " ".join(c.words), c.type, c.why, rank, c.words, c.start)
+
+
+def _finding(text: str, tokens: list[Token], c: _Chosen) -> Finding:
+    words = list(c.words)
+    start, end = c.start, c.end
+    if start == end:  # an insertion is shown on the word that follows, or, at the end, on the one before
+        if end < len(tokens) and tokens[end].kind != "mark":
+            words.append(tokens[end].text)
+            end += 1
+        else:
+            start -= 1
+            words.insert(0, tokens[start].text)
+    elif not words:  # a deletion too: nobody could point to nothing
+        if end < len(tokens) and tokens[end].kind != "mark":
+            words.append(tokens[end].text)
+            end += 1
+        elif start > 0:
+            start -= 1
+            words.insert(0, tokens[start].text)
+    if start == 0 and words and tokens[0].text[:1].isupper():
+        if (
+            tokens[end - 1 if end > c.end else 0].text == words[-1]
+            and c.start == 0
+            and words[-1] not in ("I",)
+            and len(words) > 1
+            and not _proper(tokens[end - 1])
+        ):
+            words[-1] = words[-1][0].lower() + words[-1][1:]
+        words[0] = words[0][:1].upper() + words[0][1:]
+    replacement = ""
+    for word in words:
+        glued = word.startswith(("'", "n't")) or not replacement
+        replacement += word if glued else " " + word
+    # "do" + "n't": what stays directly before a clitic must not be parted from it.
+    first, last = tokens[start], tokens[end - 1]
+    return Finding(text[first.start : last.end], replacement, c.why, c.type, first.start, last.end)
+
+
+def _proper(token: Token) -> bool:
+    from agent.analysis.english.closed import CLOSED
+    from agent.analysis.english.usage import knows
+
+    return (
+        token.lower in ("i", "i'm")
+        or (token.lower not in CLOSED and not knows(token.lower))
+        or CLOSED.get(token.lower, {}).get("NNP", 0) > 0.4
+    )
+
+
+# Harper
+
+
+@cache
+def _linter() -> Any:
+    return harper.Linter(harper.Dialect.AMERICAN)
+
+
+def _harper(text: str, tokens: list[Token]) -> list[_Chosen]:
+    """What Harper finds in one sentence, of the rules that concern grammar and were found trustworthy."""
+    begin, end = tokens[0].start, tokens[-1].end
+    by_start = {t.start: i for i, t in enumerate(tokens)}
+    by_end = {t.end: i + 1 for i, t in enumerate(tokens)}
+    chosen = []
+    for name, lints in _linter().organized_lints(text[begin:end]).items():
+        if name not in HARPER_RULES:
+            continue
+        for lint in lints:
+            first, last = by_start.get(lint.span.start + begin), by_end.get(lint.span.end + begin)
+            if first is None or last is None or not lint.suggestions:
+                continue
+            suggestion = lint.suggestions[0]
+            old = text[tokens[first].start : tokens[last - 1].end]
+            if suggestion.kind == harper.SuggestionKind.REMOVE:
+                words: tuple[str, ...] = ()
+            elif suggestion.kind == harper.SuggestionKind.REPLACE:
+                words = tuple(suggestion.replacement_text.split())
+            else:
+                words = (*old.split(), *suggestion.replacement_text.split())
+            chosen.append(_Chosen(first, last, " ".join(words), HARPER_RULES[name], lint.message, (0.5,), words, first))
+    return chosen
+
+
+HARPER_RULES: dict[str, str] = {
+    "AdjectiveDoubleDegree": "R:ADJ:FORM",
+    "AmountsFor": "R:PREP",
+    "AnAnother": "U:DET",
+    "AnotherOnes": "R:NOUN:NUM",
+    "AnotherThings": "R:NOUN:NUM",
+    "ArriveOnWeekday": "R:PREP",
+    "AskNoPreposition": "U:PREP",
+    "AspireTo": "R:VERB:FORM",
+    "AwareOf": "R:PREP",
+    "BewareOf": "R:PREP",
+    "CapitalizeOn": "R:PREP",
+    "ComfortableWith": "R:PREP",
+    "ComprisesOf": "U:PREP",
+    "CraveFor": "U:PREP",
+    "CuriousAbout": "R:PREP",
+    "DespiteItIs": "R:OTHER",
+    "DespiteOf": "U:PREP",
+    "DidPast": "R:VERB:FORM",
+    "Discuss": "U:PREP",
+    "DontCan": "R:VERB",
+    "DoubleModal": "U:VERB",
+    "FascinatedBy": "R:PREP",
+    "FeelFell": "R:VERB",
+    "FondOn": "R:PREP",
+    "FriendOfMe": "R:PRON",
+    "GetUsedTo": "R:VERB:FORM",
+    "GoodAt": "R:PREP",
+    "HeDos": "R:VERB:SVA",
+    "HelpedPast": "R:VERB:FORM",
+    "HowItLooksLike": "R:PRON",
+    "IAmAgreement": "R:VERB:SVA",
+    "InterestedIn": "R:PREP",
+    "InspiredBy": "R:PREP",
+    "JealousOf": "R:PREP",
+    "LessWorse": "R:ADJ:FORM",
+    "LookForwardTo": "R:VERB:FORM",
+    "LookingForwardTo": "R:VERB:FORM",
+    "MoreBetter": "R:ADJ:FORM",
+    "MostOfTheTimes": "R:NOUN:NUM",
+    "MultipleFrequencyAdverbs": "U:ADV",
+    "PassionateAbout": "R:PREP",
+    "Payed": "R:VERB:INFL",
+    "PluralWrongWordOfPhrase": "R:NOUN:NUM",
+    "RegularIrregulars": "R:NOUN:INFL",
+    "ResponsibilityFor": "R:PREP",
+    "ResponsibleFor": "R:PREP",
+    "SimplePastToPastParticiple": "R:VERB:FORM",
+    "SinceDuration": "R:PREP",
+    "TakePrideIn": "R:PREP",
+    "TheAnother": "R:DET",
+    "TheyToThem": "R:PRON",
+    "ThriveOn": "R:PREP",
+    "TillDate": "R:PREP",
+    "VeryLess": "R:ADV",
+    "WasAloud": "R:VERB",
+    "WorthToDo": "R:VERB:FORM",
+    "WorseOrWorst": "R:ADJ:FORM",
+}
+"""Harper's rules that are believed, with the ERRANT type of what they find."""

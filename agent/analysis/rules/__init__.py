@@ -1,0 +1,35 @@
+"""Rules that propose corrections, one file a part of grammar. A rule yields candidates for a sentence; it decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from agent.analysis.rules import (
+    adjectives,
+    agreement,
+    determiners,
+    missing_verbs,
+    nouns,
+    order,
+    prepositions,
+    pronouns,
+    tense,
+    verb_forms,
+)
+from agent.analysis.rules.sentence import Candidate, Sentence
+
+Rule = Callable[[Sentence], Iterator[Candidate]]
+
+RULES: tuple[Rule, ...] = (
+    *order.RULES,
+    *tense.RULES,
+    *verb_forms.RULES,
+    *missing_verbs.RULES,
+    *agreement.RULES,
+    *nouns.RULES,
+    *determiners.RULES,
+    *prepositions.RULES,
+    *adjectives.RULES,
+    *pronouns.RULES,
+)
+"""In the order in which they win where two of equal standing change the same words."""

@@ -1,0 +1,39 @@
+"""What the grammar checker may say of a learner's turn: only what rests on words that were typed or heard well."""
+
+from __future__ import annotations
+
+from agent.analysis.grammar import Finding, check
+from agent.analysis.words import Said, said
+from agent.record import Correction, Turn
+
+NEIGHBOURS = 1
+"""How many words on either side of a mistake must be sure too: a misheard "a" makes its neighbours wrong."""
+MAX_FINDINGS_SHARE = 0.25
+"""Mistakes in a spoken turn, in proportion to its words, above which it was misheard rather than wrong; nothing is said then."""
+
+
+def findings(turn: Turn) -> list[Finding]:
+    """The mistakes in a learner's turn, places counted in ``turn.text`` if it was typed, else in its words joined by blanks.
+
+    Of a spoken turn only those of whose words, and of one word on each side, the recogniser was sure; none where it was unsure
+    of most words, or where there is a mistake in every fourth word.
+    """
+    if turn.typed or not turn.words:
+        return check(turn.text) if turn.typed else []
+    words = said(turn)
+    text = " ".join(word.text for word in words)
+    found = [one for one in check(text) if _stands(one, words, text)]
+    if len(found) > max(1, MAX_FINDINGS_SHARE * len(words)) or sum(word.sure for word in words) * 2 < len(words):
+        return []
+    return found
+
+
+def corrections(turn: Turn) -> list[Correction]:
+    """``findings`` as the record keeps them."""
+    return [Correction(one.original, one.correction, one.explanation) for one in findings(turn)]
+
+
+def _stands(finding: Finding, words: list[Said], text: str) -> bool:
+    first = text[: finding.start].count(" ")
+    last = first + text[finding.start : finding.end].count(" ")
+    return all(word.sure for word in words[max(0, first - NEIGHBOURS) : last + 1 + NEIGHBOURS])
