@@ -1,22 +1,23 @@
-"""One utterance at a time through pocketsphinx: partials while it is spoken, then its final. Synchronous, no I/O.
+"""One utterance at a time: partials while it is spoken, then its final. Synchronous, no I/O.
 
-Cepstral means. The acoustic model wants each utterance's mean cepstrum subtracted. pocketsphinx can take the mean of a whole
-utterance (``process_raw(full_utt=True)``) or run with means given beforehand; one chunk processed the second way switches that
-decoder to it until ``reinit_feat``, a later ``full_utt`` included. Two decoders keep them apart and can take turns within an
-utterance. ``_whole`` only ever sees whole utterances: it measures means and decodes grammars. ``_live`` holds the language
-model and decodes chunks with the means that ``_whole`` gave: those of the first 1.2 s, for early partials, and again from the
-start with those of the first 1.8 s (``MEANS_AT_S``); later only if the means have moved by more than ``MAX_DRIFT``, as after a
-cough and a pause. An utterance that ends before 1.8 s gets the means of all of it. So the words are nearly ready when the
-speaker stops, which a batch decode of the whole (0.15 of its length) is not. Word error on 72 clips of learners with the means
-of the first 1.2 s 81.8 %, of the first 1.8 s 75.8 %, of all 75.2 %, as described 75.4 %; with those of the speaker's utterance
-before 81.0 %; with pocketsphinx's own 89.6 %. ``reinit_feat`` before each utterance forgets its predecessor's means and noise
-estimate, so that an utterance gives the same result on any worker and after any other call.
+Free speech is pocketsphinx's. Its acoustic model wants each utterance's mean cepstrum subtracted, and a decoder that runs
+while audio comes in must be given the means beforehand. They are measured apart (``pipeline.stt.cepstra``): chunks are
+decoded with the means of the first 1.2 s, for early partials, and again from the start with those of the first 1.8 s
+(``MEANS_AT_S``); later only if the means have moved by more than ``MAX_DRIFT``, as after a cough and a pause. An utterance
+that ends before 1.8 s gets the means of all of it. So the words are nearly ready when the speaker stops, which a batch decode
+of the whole (0.15 of its length) is not. Word error on 72 clips of learners with the means of the first 1.2 s 81.8 %, of the
+first 1.8 s 75.8 %, of all 75.2 %, as described 75.4 %; with those of the speaker's utterance before 81.0 %; with
+pocketsphinx's own 89.6 %. ``reinit_feat`` before each utterance forgets its predecessor's means and noise estimate, so that
+an utterance gives the same result on any worker and after any other call.
+
+Expected replies are scored over the whole utterance when it is over (``pipeline.stt.guided``; about 20 ms a second of audio).
+The final is then one of three: the reply, if its confidence suffices; else the words of free speech; else nothing, where
+these are too unsure to be answered, so that the tutor asks to hear it again (``details["unsure"]``).
 
 Confidence. Free speech: a word's posterior probability in the word lattice (pocketsphinx's ``Segment.prob``, acoustic scores
 scaled by ``ascale`` = 20); the utterance's is the mean over its words, weighted by duration. It compares what the decoder
-considered, so it is too high for speech that resembles nothing it knows. Expected replies: a grammar decode has no rivals and
-all its posteriors are 1, so the number is a logistic of the acoustic score per 10 ms frame (``expected_confidence``): it orders
-results, it is no probability.
+considered, so it is too high for speech that resembles nothing it knows. Expected replies: see ``guided.confidence`` and
+``guided.Guide.align``.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pocketsphinx import Decoder
 
 from agent.record import Word
+from pipeline.stt.acoustic_model import AcousticModel
+from pipeline.stt.cepstra import Floats, cepstra
+from pipeline.stt.guided import FREE_MIN, Choice, Guide
 from pipeline.stt.pronounce import pronounce, tokens
 from pipeline.stt.recognition import Abandoned, Recognition
 
@@ -53,57 +58,60 @@ flite's voices, and real-time factor on the learners: 30,000: 77.4 %, 1.5 %, 0.2
 2.4 %, 0.13. Narrower beams (1e-40) cost more (79.0 %, 6.0 %) for less (0.19); so does no flat-lexicon pass (79.0 %, 2.1 %,
 0.23)."""
 
-MAX_EXPECTED = 64
+MAX_EXPECTED = 128
 MAX_EXPECTED_WORDS = 40
-MAX_GUESSED_WORDS = 2_000
+MAX_KEPT_WORDS = 5_000
 
-EXPECTED_MIN_SCORE = -34.0
-EXPECTED_MIN_COVER = 0.75
-"""When an expected reply is taken: the acoustic score per frame of its words, and how long they last in proportion to the words
-of free speech. A grammar can put a short reply where it fits and call the rest noise, which the second tells. Found on 72 clips
-of learners, each against 15 sentences, 7 of them short ones such as "yes": of the right replies 87 % are taken, of the wrong
-ones 1 % (13 % by the score alone)."""
-_EXPECTED_SPREAD = 4.0
-_SCORE_SHIFT = 1 << 10  # pocketsphinx keeps acoustic scores shifted left by SENSCR_SHIFT = 10
+MAX_GUIDED_S = 30.0
+"""Longer utterances are free speech: no expected reply is as long, and the time to score them grows with their length."""
+MAX_PRONUNCIATIONS = 4
 
 
-def expected_confidence(score: float) -> float:
-    """0..1 for an acoustic score per frame: 0.5 at ``EXPECTED_MIN_SCORE``."""
-    return 1.0 / (1.0 + math.exp(-(score - EXPECTED_MIN_SCORE) / _EXPECTED_SPREAD))
+@dataclass(slots=True)
+class _Heard:
+    """A whole utterance, the words of the first pass of free speech, and those of the second where it was made."""
+
+    cepstra: Floats
+    words: str
+    free: Recognition | None = None
 
 
 class SphinxDecoder:
-    """pocketsphinx with the English model of its wheel; both decoders take about 0.5 s to make and 130 MB."""
+    """pocketsphinx with the English model of its wheel, which takes about 0.5 s to load."""
 
     def __init__(self) -> None:
         self._live = Decoder(loglevel="FATAL", maxhmmpf=MAX_HMMS_PER_FRAME)
-        self._whole = Decoder(loglevel="FATAL", lm=None)
-        self._guessed: set[str] = set()
-        self._expected: dict[tuple[str, ...], str] = {}
+        self._guide = Guide(AcousticModel(), self._pronunciations)
+        self._sounds: dict[str, list[list[str]]] = {}
+        self._expected: list[str] = []
+        self._careful: set[tuple[str, ...]] = set()
         self._audio = bytearray()
         self._at = 0  # bytes of the audio that the live decoder has seen
         self._means: tuple[float, ...] = ()  # in use by the live decoder; empty: it has not started
         self._checked = 0  # bytes of the audio that the means were last measured on
         self._busy_s = 0.0
+        self._last: _Heard | None = None  # the utterance finished last
         self.skipped: list[str] = []
-        self._use_grammar("means", [(("yes",), "yes")])
 
     def warm(self) -> None:
         """Decode half a second of near-silence, so that the first utterance finds its pages in memory."""
-        self.begin(())
+        self.begin(("yes",))
         self.feed(bytes(range(64)) * (BYTES_PER_S // 128))
         self.finish()
 
     # One utterance
 
-    def begin(self, expected: Sequence[str] = ()) -> None:
-        """Start an utterance, dropping an open one. ``expected`` are whole replies; ``skipped`` tells which cannot be used."""
+    def begin(self, expected: Sequence[str] = (), careful: Sequence[str] = ()) -> None:
+        """Start an utterance, dropping an open one.
+
+        ``expected`` are whole replies, ``careful`` further ones that must not be taken by mistake, such as a learner's error or
+        a goodbye. ``skipped`` tells which cannot be used.
+        """
         self.abandon()
         self._audio.clear()
         self._busy_s = 0.0
-        self._expected = self._usable(expected)
-        if self._expected:
-            self._use_grammar("expected", list(self._expected.items()))
+        self._last = None
+        self._expect(expected, careful)
 
     def feed(self, pcm16: bytes) -> None:
         """More audio: mono pcm16 at 16 kHz. Only kept; ``step`` decodes it."""
@@ -138,8 +146,12 @@ class SphinxDecoder:
     def finish(self, wanted: Callable[[], bool] = lambda: True) -> Recognition:
         """The utterance's final. ``wanted`` is asked between chunks.
 
-        An expected reply is taken if its grammar explains the audio (``EXPECTED_MIN_SCORE``, ``EXPECTED_MIN_COVER``); otherwise
-        the result is free speech.
+        The second pass of free speech (0.2 s after 4 s of speech) is only made where no reply is taken; if it was not made,
+        ``abandon`` or the next ``begin`` takes that long.
+
+        ``details`` of an utterance with expected replies: ``best``, the likeliest of them, its ``confidence`` and the
+        ``features`` behind it (``guided.Evidence``), whether it was taken or not; ``unsure``: free speech was left out, for
+        being too unsure.
 
         Raises:
             Abandoned: ``wanted`` said no.
@@ -149,8 +161,11 @@ class SphinxDecoder:
         result = Recognition("")
         if audio_s >= MIN_UTTERANCE_S:
             self._decode_rest(wanted)
-            result = self._expected_reply() or self._free_speech()
-        self.abandon()
+            before = time.monotonic()
+            if self._expected and audio_s <= MAX_GUIDED_S:
+                self._last = _Heard(cepstra(bytes(self._audio)), self.partial())
+            result = self._result()
+            self._busy_s += time.monotonic() - before
         return Recognition(
             result.text,
             result.words,
@@ -161,6 +176,17 @@ class SphinxDecoder:
             final_ms=round(1e3 * (time.monotonic() - started), 1),
             details=result.details,
         )
+
+    def again(self, expected: Sequence[str], careful: Sequence[str] = ()) -> Recognition:
+        """What the last final's words and confidence would have been, had these replies been expected.
+
+        Raises:
+            RuntimeError: no utterance with expected replies was finished since ``begin``.
+        """
+        if self._last is None:
+            raise RuntimeError("there is no utterance to be heard again")
+        self._expect(expected, careful)
+        return self._result()
 
     def abandon(self) -> None:
         """Forget the utterance in progress, if there is one."""
@@ -213,112 +239,90 @@ class SphinxDecoder:
             self._decode_chunk()
 
     def _free_speech(self) -> Recognition:
-        before = time.monotonic()
-        self._means = ()
-        self._live.end_utt()
-        words = [w for w, _score in self._words(self._live)]
-        self._busy_s += time.monotonic() - before
+        if self._means:
+            self._means = ()
+            self._live.end_utt()
+        words = self._words(self._live)
         spoken_s = sum(w.end_s - w.start_s for w in words)
         confidence = sum((w.confidence or 0.0) * (w.end_s - w.start_s) for w in words) / spoken_s if spoken_s else None
         return Recognition(" ".join(w.text for w in words), tuple(words), confidence)
 
-    # Whole utterances: means and grammars
-
     def _measure_means(self) -> tuple[float, ...]:
-        self._whole.activate_search("means")
-        self._decode_whole(bytes(self._audio))
-        means = tuple(float(m) for m in self._whole.get_cmn(False).split(","))
+        means = tuple(float(m) for m in cepstra(bytes(self._audio)).mean(axis=0))
         return means if all(math.isfinite(m) for m in means) else _DEFAULT_MEANS
 
-    def _decode_whole(self, pcm16: bytes) -> None:
-        self._whole.reinit_feat()
-        self._whole.start_utt()
-        self._whole.process_raw(pcm16, full_utt=True)
-        self._whole.end_utt()
+    # Expected replies
 
-    def _expected_reply(self) -> Recognition | None:
-        if not self._expected:
-            return None
-        before = time.monotonic()
-        self._whole.activate_search("expected")
-        self._decode_whole(bytes(self._audio))
-        scored = self._words(self._whole)
-        free = self._words(self._live)
-        self._busy_s += time.monotonic() - before
-        text = self._expected.get(tuple(w.text for w, _score in scored))
-        if text is None:
-            return None
-        frames = sum(_frames(w) for w, _score in scored)
-        score = sum(s for _word, s in scored) / frames
-        cover = frames / max(1, sum(_frames(w) for w, _score in free))
-        if score < EXPECTED_MIN_SCORE or cover < EXPECTED_MIN_COVER:
-            return None
-        words = tuple(Word(w.text, w.start_s, w.end_s, round(expected_confidence(s / _frames(w)), 3)) for w, s in scored)
-        return Recognition(
-            text,
-            words,
-            round(expected_confidence(score), 3),
-            "expected",
-            details={"score": round(score, 2), "cover": round(cover, 2)},
-        )
+    def _result(self) -> Recognition:
+        """A reply, free speech or nothing, of the utterance that was decoded last."""
+        if self._last is None:
+            return self._free_speech()
+        choice = self._guide.choose(self._last.cepstra, self._last.words.split())
+        if choice is None:
+            return self._free_speech()
+        text = self._expected[choice.number]
+        details = _details(choice, text)
+        if choice.taken:
+            return Recognition(text, choice.words, round(choice.confidence, 3), "expected", details=details)
+        free = self._last.free = self._last.free or self._free_speech()
+        if free.text and self._is_unsure(free):
+            return Recognition("", confidence=free.confidence, details={**details, "unsure": True})
+        return replace(free, details=details)
 
-    def _usable(self, expected: Sequence[str]) -> dict[tuple[str, ...], str]:
-        """Replies by their words; those that cannot be put into a grammar go to ``skipped``."""
-        self.skipped = list(expected[MAX_EXPECTED:])
-        usable: dict[tuple[str, ...], str] = {}
-        for reply in expected[:MAX_EXPECTED]:
+    def _is_unsure(self, free: Recognition) -> bool:
+        """Whether free speech is too unsure, or is just the reply that must not be taken by mistake."""
+        if (free.confidence or 0.0) < FREE_MIN:
+            return True
+        return tuple(tokens(free.text)) in self._careful
+
+    def _expect(self, expected: Sequence[str], careful: Sequence[str]) -> None:
+        """Hand the usable replies to the guide; those that cannot be said go to ``skipped``. Plain ones come first."""
+        asked = [*((reply, False) for reply in expected), *((reply, True) for reply in careful)]
+        self.skipped = []
+        usable: dict[tuple[str, ...], tuple[str, bool]] = {}
+        for reply, is_careful in asked:
             words = tuple(tokens(reply))
-            if 0 < len(words) <= MAX_EXPECTED_WORDS and all(self._pronounceable(w) for w in words):
-                usable.setdefault(words, reply.strip())
+            fits = 0 < len(words) <= MAX_EXPECTED_WORDS and (len(usable) < MAX_EXPECTED or words in usable)
+            if fits and all(self._pronunciations(w) for w in words):
+                usable.setdefault(words, (reply.strip(), is_careful))
             else:
                 self.skipped.append(reply)
-        return usable
+        self._expected = [reply for reply, _ in usable.values()]
+        self._careful = {words for words, (_, is_careful) in usable.items() if is_careful}
+        self._guide.expect(tuple(usable), frozenset(k for k, words in enumerate(usable) if words in self._careful))
 
-    def _pronounceable(self, word: str) -> bool:
-        if self._whole.lookup_word(word) is not None:
-            return True
-        phones = pronounce(word, self._whole.lookup_word)
-        if phones is None or len(self._guessed) >= MAX_GUESSED_WORDS:
-            return False
-        try:
-            self._whole.add_word(word, phones, False)
-        except RuntimeError:
-            return False
-        self._guessed.add(word)
-        return True
+    def _pronunciations(self, word: str) -> list[list[str]]:
+        """The dictionary's, or a guess; nothing where there is none."""
+        known = self._sounds.get(word)
+        if known is None:
+            numbered = [word, *(f"{word}({k})" for k in range(2, MAX_PRONUNCIATIONS + 1))]
+            known = [phones.split() for name in numbered if (phones := self._lookup(name))]
+            if not known and (guess := pronounce(word, self._lookup)):
+                known = [guess.split()]
+            if len(self._sounds) >= MAX_KEPT_WORDS:
+                self._sounds.clear()
+            self._sounds[word] = known
+        return known
 
-    def _use_grammar(self, name: str, replies: Sequence[tuple[tuple[str, ...], str]]) -> None:
-        """A finite-state grammar of whole replies, equally likely: state 0 to state 1, one chain of states each."""
-        transitions: list[tuple[int, int, float, str]] = []
-        free = 2
-        for words, _reply in replies:
-            state = 0
-            for k, word in enumerate(words):
-                last = k == len(words) - 1
-                target = 1 if last else free
-                free += 0 if last else 1
-                transitions.append((state, target, 1.0 / len(replies) if k == 0 else 1.0, word))
-                state = target
-        self._whole.add_fsg(name, self._whole.create_fsg(name, 0, 1, transitions))
-        self._whole.activate_search(name)
+    def _lookup(self, word: str) -> str | None:
+        return None if "\0" in word else self._live.lookup_word(word)
 
     @staticmethod
-    def _words(decoder: Any) -> list[tuple[Word, float]]:
-        """The spoken words of the last decode, each with its acoustic score (log, base 1.0001, unshifted)."""
-        logmath = decoder.get_logmath()
-        words: list[tuple[Word, float]] = []
+    def _words(decoder: Any) -> list[Word]:
+        """The spoken words of the last decode."""
+        words: list[Word] = []
         for s in decoder.seg() or ():  # None where nothing was recognised
             if s.word[0] in "<[+":  # silence, noise and sentence marks
                 continue
-            score = logmath.log(s.ascore) / _SCORE_SHIFT if s.ascore > 0 else -math.inf
             text = s.word.split("(")[0]  # the dictionary marks a second pronunciation as "and(2)"
             start_s, end_s = round(s.start_frame * FRAME_S, 2), round((s.end_frame + 1) * FRAME_S, 2)
-            words.append((Word(text, start_s, end_s, round(min(1.0, s.prob), 3)), score))
+            words.append(Word(text, start_s, end_s, round(min(1.0, s.prob), 3)))
         return words
 
 
-def _frames(word: Word) -> int:
-    return round((word.end_s - word.start_s) / FRAME_S)
+def _details(choice: Choice, text: str) -> dict[str, Any]:
+    features = [round(value, 4) for value in choice.evidence.features()]
+    return {"best": text, "confidence": round(choice.confidence, 3), "features": features}
 
 
 _shared: SphinxDecoder | None = None

@@ -8,6 +8,7 @@ pool closed it or its process is gone, however it went, the worker ends.
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import socket
@@ -28,6 +29,7 @@ def run(pool: socket.socket) -> None:
     """Serve ``pool`` until it closes. The target of the worker process."""
     # Ctrl-C reaches the whole process group; the pool decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # one core a worker, where the fork server has not said so already
     # Not at the top: the program that starts workers names this function and has no use for pocketsphinx itself.
     from pipeline.stt.sphinx_decoder import is_loaded, shared
 
@@ -128,3 +130,4 @@ class _Worker:
         result = self._decoder.finish(wanted)
         self._utterance, self._finishing = None, False
         self.send(Kind.FINAL, utterance, result.to_dict())
+        self._decoder.abandon()  # what is left to be done takes no time from the final
