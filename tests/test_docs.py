@@ -64,7 +64,9 @@ def sources() -> str:
 def routes(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Every path of the server, parameters as ``{}``."""
     app = create_app(Settings(data_dir=tmp_path_factory.mktemp("data")))
-    listed = {str(getattr(route, "path", "")) for route in app.routes} | set(app.openapi()["paths"])
+    routers = [getattr(route, "original_router", None) for route in app.routes]  # FastAPI keeps routers as they were given
+    listed = {str(getattr(route, "path", "")) for router in routers if router is not None for route in router.routes}
+    listed |= {"/openapi.json", *app.openapi()["paths"]}
     return {re.sub(r"\{[^}]*\}", "{}", path) for path in listed}
 
 
@@ -178,3 +180,36 @@ def test_words_of_the_page_are_those_that_it_shows(name: str) -> None:
     quoted = re.findall(r'"([A-Z][^"\n]{8,})"', "\n".join(line for line in page.splitlines() if not line.startswith("#")))
     assert len(quoted) > 7
     assert [q for q in quoted if q not in sources()] == []
+
+
+def test_every_configuration_has_its_page() -> None:
+    configs = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+    assert configs
+    assert [name for name in configs if not (ROOT / "docs" / "configs" / f"{name}.md").is_file()] == []
+
+
+def test_every_door_has_its_page() -> None:
+    doors = sorted(path.stem for path in (ROOT / "web" / "doors").glob("*.py") if path.stem != "__init__")
+    assert doors
+    listed = (ROOT / "docs" / "doors" / "README.md").read_text(encoding="utf-8")
+    assert [name for name in doors if not re.search(rf"\]\((\.\./)?{name}\.md\)", listed)] == []
+
+
+def test_every_room_is_on_the_map() -> None:
+    """Packages and folders of the pipeline and of the web application are named in the table of rooms."""
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    found = [
+        path.parent for room in ("agent", "pipeline", "web", "bench", "engines") for path in (ROOT / room).glob("*/__init__.py")
+    ]
+    rooms = {str(path.relative_to(ROOT)) for path in found} | {
+        "agent",
+        "pipeline",
+        "web",
+        "bench",
+        "engines",
+        "deploy",
+        "configs",
+    }
+    in_passing = {"bench/peers"}
+    assert sorted(r for r in rooms - in_passing if f"`{r}`" not in page and f"`{r}/`" not in page) == []
+    assert len(FENCE.findall(page)) == 1, "one diagram"
