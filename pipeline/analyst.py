@@ -23,12 +23,14 @@ from typing import Any
 from loguru import logger
 
 from agent.analysis.report import first_report
-from agent.record import CallRecord
-from pipeline.analyst_wire import DONE, LENGTH, READY, pack
+from agent.record import CallRecord, Turn
+from pipeline.analyst_wire import DONE, LENGTH, READY, REPORT, TURN, pack, pack_turn
 from pipeline.metrics import prometheus
 
 WITHIN_S = 1.5
 """How long a report may take: the learner is to have it 2 s after the call, and other things happen at a call's end."""
+TURN_WITHIN_S = 5.0
+"""How long the analysis of a turn may take: afterwards the talk has moved on."""
 LOADS_WITHIN_S = 30.0
 """A process that is not ready after this long is started anew."""
 _ROOT = Path(__file__).resolve().parents[1]
@@ -58,6 +60,11 @@ class Analyst:
         """The worker's process id, while it runs."""
         return self._worker.pid if self._worker is not None and self._worker.returncode is None else None
 
+    @property
+    def warm(self) -> bool:
+        """Whether the process has its word lists in memory."""
+        return self._ready and self.pid is not None
+
     async def start(self) -> None:
         """Start the process, which loads its lists in the background."""
         self._open = True
@@ -68,7 +75,7 @@ class Analyst:
         if self._open:
             try:
                 async with asyncio.timeout(within_s):
-                    return await self._ask(await asyncio.to_thread(pack, record))
+                    return await self._ask(REPORT + await asyncio.to_thread(pack, record))
             except TimeoutError:
                 logger.warning("the report was not ready within {} s and is made without the word lists", within_s)
             except (OSError, _Gone, AnalysisFailed) as e:
@@ -76,6 +83,24 @@ class Analyst:
             prometheus.ERRORS.labels("report").inc()
             self._warm()
         return await asyncio.to_thread(first_report, record, with_lists=False)
+
+    async def insight(self, turn: Turn, *, within_s: float = TURN_WITHIN_S) -> dict[str, Any] | None:
+        """What can be said of one turn (``agent.analysis.insight``), or ``None`` where the process is not ready for it in time.
+
+        A turn is a small matter: it waits behind reports, is given up rather than late, and the report has it all the same.
+        """
+        if not self._open or not self._ready:
+            return None
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._ask(TURN + pack_turn(turn))
+        except TimeoutError:
+            logger.warning("a turn was not analysed within {} s", within_s)
+        except (OSError, _Gone, AnalysisFailed) as e:
+            logger.error("a turn could not be analysed: {}", e)
+        prometheus.ERRORS.labels("report").inc()
+        self._warm()
+        return None
 
     async def close(self) -> None:
         """End the process. A report that is asked for later is made without it. Safe to call twice."""

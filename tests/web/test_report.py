@@ -27,6 +27,8 @@ async def held(running) -> str:
 
 async def test_the_report_as_data_page_and_plots(serve):
     running = await serve()
+    # A call that ends before is given a report without them.
+    await running.until(lambda: running.state.sessions.analyst.warm, "the word lists are loaded")
     path = f"/api/sessions/{await held(running)}/report"
     async with running.http() as http:
         report = (await http.get(path)).json()
