@@ -1,7 +1,7 @@
 """What the server and the process for reports say to each other.
 
-The process tells with the byte ``READY`` that its word lists are loaded. Then each record (``pack``) and each answer (JSON
-after ``DONE``, or a traceback after ``FAILED``) has its length before it.
+The process tells with the byte ``READY`` that its word lists are loaded. Then each request (a record after ``REPORT``, one turn
+after ``TURN``) and each answer (JSON after ``DONE``, or a traceback after ``FAILED``) has its length before it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from agent.record import CallRecord, Correction, Turn, TurnMetrics, Word
 
 READY, DONE, FAILED = b"\x00", b"\x01", b"\x02"
+REPORT, TURN = b"r", b"t"
 LENGTH = struct.Struct("!I")
 
 
@@ -32,23 +33,37 @@ _TURNS, _METRICS = (next(i for i, f in enumerate(fields(CallRecord)) if f.name =
 
 def pack(record: CallRecord) -> bytes:
     """``record`` as bytes. May run in a thread."""
-    turns = []
-    for turn in map(_turn, record.turns):
-        values = list(turn)
-        values[_WORDS] = list(map(_word, turn[_WORDS]))
-        values[_CORRECTIONS] = list(map(_correction, turn[_CORRECTIONS]))
-        turns.append(values)
     values = list(_record(record))
-    values[_TURNS], values[_METRICS] = turns, list(map(_row, record.metrics))
+    values[_TURNS], values[_METRICS] = list(map(_plain, record.turns)), list(map(_row, record.metrics))
     return pickle.dumps(values, pickle.HIGHEST_PROTOCOL)
+
+
+def pack_turn(turn: Turn) -> bytes:
+    """``turn`` as bytes."""
+    return pickle.dumps(_plain(turn), pickle.HIGHEST_PROTOCOL)
+
+
+def unpack_turn(data: bytes) -> Turn:
+    """The turn that ``pack_turn`` was given; as ``unpack``, only for what came over the pipe."""
+    return _whole(pickle.loads(data))
+
+
+def _plain(turn: Turn) -> list[Any]:
+    values = list(_turn(turn))
+    values[_WORDS] = list(map(_word, values[_WORDS]))
+    values[_CORRECTIONS] = list(map(_correction, values[_CORRECTIONS]))
+    return values
+
+
+def _whole(values: list[Any]) -> Turn:
+    values[_WORDS] = [Word(*word) for word in values[_WORDS]]
+    values[_CORRECTIONS] = [Correction(*correction) for correction in values[_CORRECTIONS]]
+    return Turn(*values)
 
 
 def unpack(data: bytes) -> CallRecord:
     """The record that ``pack`` was given. Only for what came over the pipe from the server that started this process."""
     values = pickle.loads(data)
-    for turn in values[_TURNS]:
-        turn[_WORDS] = [Word(*word) for word in turn[_WORDS]]
-        turn[_CORRECTIONS] = [Correction(*correction) for correction in turn[_CORRECTIONS]]
-    values[_TURNS] = [Turn(*turn) for turn in values[_TURNS]]
+    values[_TURNS] = list(map(_whole, values[_TURNS]))
     values[_METRICS] = [TurnMetrics(*row) for row in values[_METRICS]]
     return CallRecord(*values)

@@ -1,4 +1,4 @@
-"""The process that makes reports: reads records from its standard input, writes reports to its standard output.
+"""The process that analyses: reads records and turns from its standard input, writes what it found to its standard output.
 
 When the input closes, because the server closed it or is gone, however it went, the process ends. What is said is described in
 ``analyst_wire.py``.
@@ -13,8 +13,9 @@ import sys
 import traceback
 from typing import BinaryIO
 
+from agent.analysis.insight import insight
 from agent.analysis.report import first_report, load
-from pipeline.analyst_wire import DONE, FAILED, LENGTH, READY, unpack
+from pipeline.analyst_wire import DONE, FAILED, LENGTH, READY, TURN, unpack, unpack_turn
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -25,7 +26,8 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     while header := requests.read(LENGTH.size):
         data = requests.read(LENGTH.unpack(header)[0])
         try:
-            answer = DONE + json.dumps(first_report(unpack(data)), allow_nan=False).encode()
+            found = insight(unpack_turn(data[1:])) if data[:1] == TURN else first_report(unpack(data[1:]))
+            answer = DONE + json.dumps(found, allow_nan=False).encode()
         except Exception:
             answer = FAILED + traceback.format_exc().encode()
         answers.write(LENGTH.pack(len(answer)) + answer)

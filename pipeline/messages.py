@@ -184,6 +184,15 @@ class Corrections(_Message):
     items: list[CorrectionItem]
 
 
+class TurnAnalysis(_Message):
+    """Of the learner's turn number ``turn``: how many of its words belong to which CEFR level, and those of B2 and above."""
+
+    type: Literal["turn_analysis"] = "turn_analysis"
+    turn: int
+    levels: dict[str, int]
+    notable: list[dict[str, str]]
+
+
 class Suggestions(_Message):
     """What the learner might say now."""
 
@@ -232,6 +241,7 @@ ServerMessage = (
     | Pong
     | Interrupted
     | Corrections
+    | TurnAnalysis
     | Suggestions
     | Metrics
     | Speaking
@@ -239,7 +249,7 @@ ServerMessage = (
     | RecordingStopped
 )
 EXTRA_SERVER_TYPES = frozenset(
-    {"interrupted", "corrections", "suggestions", "metrics", "speaking", "word", "recording_stopped"}
+    {"interrupted", "corrections", "turn_analysis", "suggestions", "metrics", "speaking", "word", "recording_stopped"}
 )
 
 

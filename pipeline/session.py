@@ -22,7 +22,7 @@ from typing import Any, Literal
 from loguru import logger
 from pipecat.processors.aggregators.llm_context import LLMContext
 
-from agent.analysis.mistakes import stands
+from agent.analysis.mistakes import stands, together
 from agent.record import CallRecord, Correction, Level, Source, Turn, TurnMetrics, Word
 from agent.tutor import TutorReply
 from pipeline.analyst import Analyst
@@ -44,6 +44,7 @@ from pipeline.messages import (
     SetLevel,
     Suggestions,
     TextInput,
+    TurnAnalysis,
 )
 from pipeline.metrics import prometheus
 from pipeline.models import SharedModels
@@ -292,7 +293,7 @@ class Session:
                     )
                     return
                 self.call_state.lesson = self.record.lesson = lesson
-                self.call_state.expected = []
+                self.call_state.expected, self.call_state.careful = [], []
                 self.lesson_done = False
                 if self._opened:
                     await self.services.recorder.update(self.id, lesson=lesson)
@@ -367,6 +368,8 @@ class Session:
         )
         self.record.turns.append(turn)
         prometheus.TURNS.labels(role).inc()
+        if role == "learner":
+            self._spawn(self._analyse(turn))
         return turn
 
     async def keep_turn(self, turn: Turn) -> None:
@@ -398,20 +401,39 @@ class Session:
             logger.error("the record could not be written: {}", e)
 
     def _on_reply(self, reply: TutorReply) -> None:
-        self.call_state.expected = list(reply.expected)
+        self.call_state.expected, self.call_state.careful = list(reply.expected), list(reply.careful)
         self.lesson_done = reply.done
         self._spawn(self._pass_on(reply))
 
     async def _pass_on(self, reply: TutorReply) -> None:
         learner = next((t for t in reversed(self.record.turns) if t.role == "learner"), None)
-        if reply.corrections and learner is not None and not learner.corrections:
-            learner.corrections = [Correction(c.original, c.correction, c.explanation) for c in reply.corrections]
-            await self.keep_turn(learner)
-            sure = [c for c in learner.corrections if stands(c, learner)]
-            items = [CorrectionItem(original=c.original, correction=c.correction, explanation=c.explanation) for c in sure]
-            if items:
-                await self.send(Corrections(turn=learner.index, items=items))
+        if reply.corrections and learner is not None:
+            theirs = [Correction(c.original, c.correction, c.explanation) for c in reply.corrections]
+            # The checker may have been first; what the lesson says of the same words goes before.
+            await self._correct(learner, together(replace(learner, corrections=theirs), learner.corrections))
         await self.send(Suggestions(items=list(reply.suggestions)))
+
+    async def _analyse(self, turn: Turn) -> None:
+        """Tell of a turn of the learner what is sure, while the call goes on."""
+        found = await self.services.analyst.insight(turn)
+        if found is None or self.state == "ended":
+            return
+        corrections = together(turn, [Correction(**item) for item in found["corrections"]])
+        if corrections != turn.corrections:
+            await self._correct(turn, corrections)
+        if found["levels"]:
+            await self.send(TurnAnalysis(turn=turn.index, levels=found["levels"], notable=found["notable"]))
+
+    async def _correct(self, turn: Turn, corrections: list[Correction]) -> None:
+        turn.corrections = corrections
+        await self.keep_turn(turn)
+        items = [
+            CorrectionItem(original=c.original, correction=c.correction, explanation=c.explanation)
+            for c in corrections
+            if stands(c, turn)
+        ]
+        if items:
+            await self.send(Corrections(turn=turn.index, items=items))
 
     # The end
 

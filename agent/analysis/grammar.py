@@ -125,6 +125,13 @@ def _finding(text: str, tokens: list[Token], c: _Chosen) -> Finding:
         elif start > 0:
             start -= 1
             words.insert(0, tokens[start].text)
+    # A contraction is one word to whoever reads it.
+    while end < len(tokens) and tokens[end].kind == "word" and tokens[end].start == tokens[end - 1].end:
+        words.append(tokens[end].text)
+        end += 1
+    while start > 0 and tokens[start].kind == "word" and tokens[start].start == tokens[start - 1].end:
+        start -= 1
+        words.insert(0, tokens[start].text)
     if start == 0 and words and tokens[0].text[:1].isupper():
         if (
             tokens[end - 1 if end > c.end else 0].text == words[-1]

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from agent.analysis.words import learner_turns, said, tokens
-from agent.record import CallRecord
+from agent.record import CallRecord, Turn
 
 if TYPE_CHECKING:
     from cefrpy import CEFRAnalyzer
@@ -52,6 +53,11 @@ def levels(record: CallRecord) -> dict[str, Any]:
     return {"profile": {level: counts[level] for level in LEVELS}, "words": len(placed), "note": note}
 
 
+def word_levels(turns: Sequence[Turn]) -> dict[str, str]:
+    """The level of each different sure word in ``turns`` that has one and is no name."""
+    return {word: level for word, name in _different(turns).items() if not name and (level := level_of(word)) is not None}
+
+
 def level_of(word: str) -> str | None:
     """The level of a word in lower case, or ``None`` where the list does not hold it as a word with a part of speech."""
     plain = _SHORTENED.get(word) or _CLITIC.sub("", _NOT.sub("", word))
@@ -66,8 +72,12 @@ def level_of(word: str) -> str | None:
 
 def _different_words(record: CallRecord) -> dict[str, bool]:
     """The different sure words, each with whether it was never anything but a name."""
+    return _different(learner_turns(record))
+
+
+def _different(turns: Sequence[Turn]) -> dict[str, bool]:
     different: dict[str, bool] = {}
-    for turn in learner_turns(record):
+    for turn in turns:
         names = _names(turn.text)
         for token in (token for word in said(turn) if word.sure for token in tokens(word.text)):
             different[token] = different.get(token, True) and token in names

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
@@ -33,13 +33,16 @@ class FoundMistake:
         }
 
 
-def mistakes(record: CallRecord) -> tuple[list[FoundMistake], int]:
-    """The mistakes that stand on sure words, and how many corrections were left out because their words are not sure."""
+def mistakes(record: CallRecord, more: Callable[[Turn], Sequence[Correction]] | None = None) -> tuple[list[FoundMistake], int]:
+    """The mistakes that stand on sure words, and how many corrections were left out because their words are not sure.
+
+    ``more`` gives all corrections of a turn, in place of those that the record holds.
+    """
     found: list[FoundMistake] = []
     unsure = 0
     for turn in learner_turns(record):
         words = said(turn)
-        for correction in turn.corrections:
+        for correction in turn.corrections if more is None else more(turn):
             place = _place(correction, turn, words)
             if place is None:
                 unsure += 1
@@ -54,6 +57,24 @@ def mistakes(record: CallRecord) -> tuple[list[FoundMistake], int]:
 def stands(correction: Correction, turn: Turn) -> bool:
     """Whether the correction rests on words that were typed or heard well."""
     return _place(correction, turn, said(turn)) is not None
+
+
+def placed(correction: Correction, turn: Turn) -> range | None:
+    """The words of the turn that the correction quotes, or ``None`` where they are not sure or not there."""
+    place = _place(correction, turn, said(turn))
+    return None if place is None else range(place, place + len(tokens(correction.original)))
+
+
+def together(turn: Turn, found: Sequence[Correction]) -> list[Correction]:
+    """The turn's corrections, which its lesson gave, and those of ``found`` that touch none of their words."""
+    taken = [place for c in turn.corrections if (place := placed(c, turn)) is not None]
+    new = []
+    for correction in found:
+        place = placed(correction, turn)
+        if place is not None and not any(place.start < other.stop and other.start < place.stop for other in taken):
+            taken.append(place)
+            new.append(correction)
+    return [*turn.corrections, *new]
 
 
 def edit_count(original: Sequence[str], correction: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from agent.record import Correction, Turn
 NEIGHBOURS = 1
 """How many words on either side of a mistake must be sure too: a misheard "a" makes its neighbours wrong."""
 MAX_FINDINGS_SHARE = 0.25
-"""Mistakes in a spoken turn, in proportion to its words, above which it was misheard rather than wrong; nothing is said then."""
+"""Mistakes in a spoken turn, in proportion to its words, above which it was misheard rather than wrong: it is left alone."""
 
 
 def findings(turn: Turn) -> list[Finding]:

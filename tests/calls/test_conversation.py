@@ -98,3 +98,28 @@ async def test_silence_gets_no_answer_and_leaves_no_turn(server, join, door):
     assert any("not enough speech" in note.lower() for note in report["notes"])
     turns = server.get(f"/api/sessions/{connected['session_id']}")["turns"]
     assert [t["role"] for t in turns] == ["tutor"]
+
+
+async def test_a_turn_is_analysed_while_the_call_goes_on(server, join, door):
+    learner = await join(server.url, door)
+    connected = await learner.until("connected")
+    await learner.until("turn_complete", 60)
+    # The first call of a server may come before its checker is loaded.
+    server.wait_for(lambda: server.get("/ready"), "the server to be ready")
+    for _ in range(20):
+        await learner.client.send({"type": "text", "text": "Yesterday I go to the market with a reluctant friend."})
+        await learner.until("ai_text", 60, is_complete=True)
+        if learner.of("turn_analysis"):
+            break
+    corrections = [m["items"] for m in learner.of("corrections")]
+    assert [(c["original"], c["correction"]) for items in corrections for c in items][:1] == [("go", "went")]
+    analysis = await learner.until("turn_analysis")
+    assert analysis["notable"] == [{"word": "reluctant", "level": "B2"}]
+    assert analysis["levels"]["A1"] >= 4
+
+    await learner.client.send({"type": "end_conversation"})
+    report = (await learner.until("analysis"))["data"]
+    assert {m["correction"] for m in report["mistakes"]} == {"went"}
+    kept = server.wait_for(lambda: server.get(f"/api/sessions/{connected['session_id']}"), "the stored session")
+    turn = next(t for t in kept["turns"] if t["index"] == analysis["turn"])
+    assert [c["correction"] for c in turn["corrections"]] == ["went"]

@@ -89,7 +89,7 @@ def pronouns(s: Sentence) -> Iterator[Candidate]:
             if not (
                 s.w(i - 1) in ("and", "or", "but")
                 and word != "i"
-                and (i == 1 or s.t(i - 2) in ("PUNCT", "RB", "VBG", "RP", "VB"))
+                and (i == 1 or s.t(i - 2) in ("PUNCT", "RB", "VBG", "RP", "VB") or any(t in FINITE for t in s.tags[: i - 1]))
             ) or s.w(v) in ("'s", "'d"):
                 continue
         if s.t(i - 1) in ("IN",) and s.w(i - 1) not in (

@@ -57,11 +57,18 @@ export type ServerMessage =
   | { type: "pong" }
   | { type: "interrupted"; text: string }
   | { type: "corrections"; turn: number; items: CorrectionItem[] }
+  | { type: "turn_analysis"; turn: number; levels: Record<string, number>; notable: NotableWord[] }
   | { type: "suggestions"; items: string[] }
   | { type: "metrics"; row: MetricsRow }
   | { type: "speaking"; who: "learner" | "tutor"; active: boolean }
   | { type: "word"; index: number; text: string }
   | { type: "recording_stopped"; reason: string };
+
+/** A word of CEFR level B2 or above that the learner used. */
+export interface NotableWord {
+  word: string;
+  level: string;
+}
 
 export interface ClientFields {
   text: { text: string };

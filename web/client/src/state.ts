@@ -4,6 +4,7 @@ import type {
   CorrectionItem,
   Level,
   MetricsRow,
+  NotableWord,
   Report,
   ServerMessage,
   SessionRecord,
@@ -30,6 +31,8 @@ export interface LearnerTurn {
   /** A typed turn that the server has repeated as a transcript. */
   echoed: boolean;
   corrections: CorrectionItem[];
+  /** Words of a high level in it. */
+  notable: NotableWord[];
 }
 
 export interface TutorTurn {
@@ -260,6 +263,8 @@ function receive(state: State, message: ServerMessage): State {
       );
     case "corrections":
       return correct(state, message.turn, message.items);
+    case "turn_analysis":
+      return praise(state, message.turn, message.notable);
     case "suggestions":
       return { ...state, suggestions: message.items };
     case "metrics":
@@ -302,7 +307,7 @@ function transcribe(state: State, text: string, isFinal: boolean): State {
 }
 
 function addLearnerTurn(state: State, turn: { text: string; partial: string; typed?: boolean }): State {
-  const added: LearnerTurn = { id: state.nextId, who: "learner", typed: false, echoed: false, corrections: [], ...turn };
+  const added: LearnerTurn = { id: state.nextId, who: "learner", typed: false, echoed: false, corrections: [], notable: [], ...turn };
   return { ...state, nextId: state.nextId + 1, turns: [...state.turns, added] };
 }
 
@@ -354,14 +359,25 @@ function endTutorTurns(state: State): State {
  * (an empty turn, a resumed call), so the quoted words decide and the number breaks ties.
  */
 function correct(state: State, turnNumber: number, items: CorrectionItem[]): State {
-  const learners = state.turns.flatMap((t, i) => (t.who === "learner" && t.text ? [i] : []));
-  const textOf = (i: number) => normalise((state.turns[i] as LearnerTurn).text);
-  const quoting = learners.filter((i) => items.every((c) => textOf(i).includes(normalise(c.original))));
-  const pool = quoting.length > 0 ? quoting : learners;
-  const index = pool.includes(turnNumber) ? turnNumber : pool.at(-1);
+  const index = placeOf(state, turnNumber, items.map((c) => c.original));
   if (index === undefined) return state;
   const turn = state.turns[index] as LearnerTurn;
   return { ...state, turns: state.turns.with(index, { ...turn, corrections: items }) };
+}
+
+function praise(state: State, turnNumber: number, notable: NotableWord[]): State {
+  const index = notable.length > 0 ? placeOf(state, turnNumber, notable.map((n) => n.word)) : undefined;
+  if (index === undefined) return state;
+  const turn = state.turns[index] as LearnerTurn;
+  return { ...state, turns: state.turns.with(index, { ...turn, notable }) };
+}
+
+function placeOf(state: State, turnNumber: number, quoted: string[]): number | undefined {
+  const learners = state.turns.flatMap((t, i) => (t.who === "learner" && t.text ? [i] : []));
+  const textOf = (i: number) => normalise((state.turns[i] as LearnerTurn).text);
+  const quoting = learners.filter((i) => quoted.every((words) => textOf(i).includes(normalise(words))));
+  const pool = quoting.length > 0 ? quoting : learners;
+  return pool.includes(turnNumber) ? turnNumber : pool.at(-1);
 }
 
 /** Who has the floor, for the status line. */

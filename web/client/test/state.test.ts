@@ -113,6 +113,16 @@ describe("the tutor's captions", () => {
   });
 });
 
+describe("what is said of a turn's words", () => {
+  it("stands under the turn that has them", () => {
+    const s = messages(inCall, whole("Hi"), done, final("I am reluctant"), whole("Nice"), done, final("and tired"));
+    const c = messages(s, { type: "turn_analysis", turn: 1, levels: { B2: 1 }, notable: [{ word: "reluctant", level: "B2" }] });
+    expect(learner(c, 1).notable).toEqual([{ word: "reluctant", level: "B2" }]);
+    expect(learner(c, 3).notable).toEqual([]);
+    expect(messages(s, { type: "turn_analysis", turn: 3, levels: { A1: 4 }, notable: [] })).toEqual(s);
+  });
+});
+
 describe("corrections", () => {
   const items = (original: string) => [{ original, correction: "x", explanation: "" }];
   const s = messages(inCall, whole("Hi"), done, final("I goed home"), whole("Nice"), done, final("and I eated"));

@@ -65,16 +65,19 @@ type Row = { root: HTMLElement; update: (turn: never) => void };
 function learnerRow(): { root: HTMLElement; update: (turn: LearnerTurn) => void } {
   const text = h("p", { class: "words" });
   const corrections = h("ul", { class: "corrections", hidden: true, "aria-label": "Corrections" });
+  const notable = h("p", { class: "notable", hidden: true });
   const root = h(
     "article",
     { class: "turn learner", "data-testid": "caption-learner" },
     h("h3", { class: "who" }, "You"),
-    h("div", {}, text, corrections),
+    h("div", {}, text, corrections, notable),
   );
   let items: CorrectionItem[] = [];
   const update = (turn: LearnerTurn) => {
     root.dataset["partial"] = String(turn.partial !== "");
     setText(text, turn.partial || turn.text);
+    setText(notable, turn.notable.map((n) => `${n.word} (${n.level})`).join(", "));
+    show(notable, turn.notable.length > 0);
     if (turn.corrections === items) return;
     items = turn.corrections;
     corrections.replaceChildren(...items.map(correction));
