@@ -38,13 +38,13 @@ MEASURES = {
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #14211d; --ink-2: #46554f; --line: #d7dfdb; --accent: #0b6b50; --voice-you: #6d7d77;
-  --ground: #fff; }
+  --bg: #fff; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e8f0ec; --ink-2: #b1beb8; --line: #283430; --accent: #58d0a4;
-  --voice-you: #94a49d; --ground: #0d1412; } }
+  --voice-you: #94a49d; --bg: #0d1412; } }
 @media print { :root { color-scheme: light; --ink: #000; --ink-2: #333; --line: #bbb; --accent: #000; --voice-you: #777;
-  --ground: #fff; } }
+  --bg: #fff; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 50rem; padding: 2rem 1rem 4rem; color: var(--ink); background: var(--ground);
+body { margin: 0 auto; max-width: 50rem; padding: 2rem 1rem 4rem; color: var(--ink); background: var(--bg);
   font: 1rem/1.5 Atkinson, system-ui, sans-serif; overflow-wrap: anywhere; }
 h1 { margin: 0; font-size: 1.95rem; line-height: 1.2; }
 h2 { margin: 2.5rem 0 .75rem; padding-top: .75rem; border-top: 2px solid var(--ink); font-size: 1.25rem; break-after: avoid; }

@@ -22,9 +22,9 @@ PLOT_TOP, PLOT_BOTTOM, PLOT_LEFT, PLOT_RIGHT = 30.0, 166.0, 40.0, 352.0
 MOST_VALUES_LABELLED = 10
 MOST_VALUES_TOLD = 12
 
-_LIGHT = {"ink": "#14211d", "ink-2": "#46554f", "line": "#d7dfdb", "accent": "#0b6b50", "voice-you": "#6d7d77"}
-_DARK = {"ink": "#e8f0ec", "ink-2": "#b1beb8", "line": "#283430", "accent": "#58d0a4", "voice-you": "#94a49d"}
-_PAPER = {"ink": "#000", "ink-2": "#333", "line": "#bbb", "accent": "#444", "voice-you": "#777"}
+_LIGHT = {"bg": "#fff", "ink": "#14211d", "ink-2": "#46554f", "line": "#d7dfdb", "accent": "#0b6b50", "voice-you": "#6d7d77"}
+_DARK = {"bg": "#0d1412", "ink": "#e8f0ec", "ink-2": "#b1beb8", "line": "#283430", "accent": "#58d0a4", "voice-you": "#94a49d"}
+_PAPER = {"bg": "#fff", "ink": "#000", "ink-2": "#333", "line": "#bbb", "accent": "#444", "voice-you": "#777"}
 
 
 def _palette(colours: Mapping[str, str], *, own: bool = False) -> str:
@@ -38,7 +38,7 @@ _STYLE = (
     f"@media print{{.plot{{{_palette(_PAPER, own=True)}}}}}"
     ".plot text{font:12px Atkinson,system-ui,sans-serif;fill:var(--plot-ink-2)}"
     ".plot .plot-name{font-weight:600;fill:var(--plot-ink)}"
-    ".plot .plot-value{fill:var(--plot-ink)}"
+    ".plot .plot-value{fill:var(--plot-ink);stroke:var(--plot-bg);stroke-width:3px;paint-order:stroke}"
     ".plot .plot-grid{stroke:var(--plot-line);stroke-width:1}"
     ".plot .plot-base{stroke:var(--plot-ink-2);stroke-width:1}"
     ".plot .plot-middle{stroke:var(--plot-ink);stroke-width:1;stroke-dasharray:4 3}"
@@ -159,12 +159,15 @@ def _columns(
         _rect(
             root, "plot-bar", centre - width / 2, at, width, PLOT_BOTTOM - at, f"{column.name}: {_figure(column.value)} {unit}"
         )
-        if len(columns) <= MOST_VALUES_LABELLED:
-            _text(root, centre, at - 4, _figure(column.value), "plot-value", anchor="middle")
     if reference is not None:
         name, value = reference
         _line(root, "plot-middle", PLOT_LEFT, y(value), PLOT_RIGHT, y(value))
         _text(root, PLOT_RIGHT, PLOT_BOTTOM + 30, f"- - {name}: {_figure(value)} {unit}", anchor="end")
+    # After the line of the middle, which would strike them out.
+    for i, column in enumerate(columns if len(columns) <= MOST_VALUES_LABELLED else ()):
+        if column.value is not None:
+            centre = PLOT_LEFT + step * (i + 0.5)
+            _text(root, centre, y(column.value) - 4, _figure(column.value), "plot-value", anchor="middle")
     _text(root, PLOT_LEFT, PLOT_BOTTOM + 30, below)
     return _written(root)
 
