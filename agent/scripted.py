@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -110,4 +111,4 @@ def _other_words(course: _Course, state: Any, level: Level, avoid: Sequence[str]
         if reply.text.strip() not in said:
             return reply
     text = next(again + reply.text for again in _AGAIN if (again + reply.text).strip() not in said)
-    return TutorReply(text, reply.expected, reply.suggestions, reply.corrections, reply.done)
+    return replace(reply, text=text)

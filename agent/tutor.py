@@ -20,8 +20,10 @@ class Message(TypedDict):
 class TutorReply:
     """What the tutor says next, and what it expects to hear after it.
 
-    ``expected`` are whole replies that the recogniser may be told to expect; ``suggestions`` are what the page offers to a
-    learner who does not know what to say; ``corrections`` concern the learner's last turn; ``done`` marks the lesson's end.
+    ``expected`` are whole replies that the recogniser may be told to expect; ``careful`` are further ones that it must not take
+    by mistake: foreseen mistakes, which would be corrected, and goodbyes, which end the call. ``suggestions`` are what the page
+    offers to a learner who does not know what to say; ``corrections`` concern the learner's last turn; ``done`` marks the
+    lesson's end.
     """
 
     text: str
@@ -29,6 +31,7 @@ class TutorReply:
     suggestions: Sequence[str] = field(default_factory=tuple)
     corrections: Sequence[Correction] = field(default_factory=tuple)
     done: bool = False
+    careful: Sequence[str] = field(default_factory=tuple)
 
 
 class Tutor(Protocol):

@@ -41,6 +41,8 @@ class CallState:
     lesson: str
     expected: list[str] = field(default_factory=list)
     """Replies that the learner is expected to give to the tutor's last line; empty where anything may be said."""
+    careful: list[str] = field(default_factory=list)
+    """Further ones that must not be taken by mistake: learners' errors, and goodbyes."""
     on_reply: Callable[[Any], None] | None = None
     """Called with the ``agent.tutor.TutorReply`` as soon as a scripted tutor has chosen it."""
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 from agent.lessons.common import Common
+from agent.lessons.heard import Heard
 from agent.lessons.listen import Understood, fill, understand
+from agent.lessons.mistaken import mistaken
 from agent.lessons.schema import MAX_EXPECTED, Conversation, Lines, Question, Step
 from agent.record import Correction, Level
 from agent.tutor import TutorReply
@@ -44,6 +46,7 @@ class ConversationCourse:
     def __init__(self, lesson: Conversation, common: Common) -> None:
         self._lesson = lesson
         self._common = common
+        self._pairs: dict[tuple[int, Level], tuple[tuple[str, str], ...]] = {}  # by question; the lesson keeps these alive
 
     def start(self) -> Beat:
         """The greeting and the first question."""
@@ -89,10 +92,22 @@ class ConversationCourse:
         if beat.done:
             return TutorReply(text, corrections=beat.corrections, done=True)
         question = self._question(beat)
-        always = self._common.always_expected
-        expected = (*question.expected(level)[: MAX_EXPECTED - len(always)], *always)
+        always = [text for text in self._common.always_expected if not self._ends(text)]
+        pairs = self._mistaken(question, level)
+        mended = (right for _, right in pairs)
+        expected = dict.fromkeys((*question.expected(level)[: MAX_EXPECTED - len(always)], *always, *mended))
+        careful = (*(wrong for wrong, _ in pairs), *filter(self._ends, self._common.always_expected))
         suggestions = tuple(filled for line in question.suggestions[level] if (filled := self._fill(line, beat)) is not None)
-        return TutorReply(text, expected, suggestions, beat.corrections)
+        return TutorReply(text, tuple(expected), suggestions, beat.corrections, careful=careful)
+
+    def _mistaken(self, question: Question, level: Level) -> tuple[tuple[str, str], ...]:
+        key = (id(question), level)
+        if key not in self._pairs:
+            self._pairs[key] = mistaken(question, level, self._lesson.values)
+        return self._pairs[key]
+
+    def _ends(self, text: str) -> bool:
+        return self._common.intent(Heard.of(text)) == "goodbye"
 
     def _question(self, beat: Beat) -> Question:
         return beat.follow_up or self._lesson.steps[beat.step]

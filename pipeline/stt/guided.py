@@ -85,8 +85,13 @@ def confidence(evidence: Evidence) -> float:
 TAKE = 0.5
 TAKE_CAREFUL = 0.8
 """Confidence from which a reply is taken, and one that must not be taken by mistake."""
-CLOSE = 20.0
-"""A careful reply must be this much likelier, in nats over the utterance, than the best of the others."""
+CLOSE = 50.0
+"""A careful reply must be this much likelier, in nats over the utterance, than the best of the others.
+
+From 508 sentences that differ from what 72 clips of learners say by one ending, article, preposition or verb form: where the
+clip's own sentence is the right one, the wrong one leads by more than this in 3 % (by anything in 13 %); where it is the
+mistake, it leads the other by more than this in 51 %. A mistake missed costs less than one that was not made.
+"""
 FREE_MIN = 0.4
 """Confidence from which free speech is passed on where replies were expected."""
 

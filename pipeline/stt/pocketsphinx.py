@@ -230,7 +230,7 @@ class PocketsphinxSTTService(STTService):
         self._recent.clear()
         end_s = self._capture_end_s if self._capture_end_s is not None else self._heard_bytes / BYTES_PER_S
         try:
-            self._utterance = self._pool.open(self._call.expected, self._on_partial if self._partials else None)
+            self._utterance = self._open_utterance()
         except RecogniserError as e:
             await self._report(e)
             return
@@ -239,12 +239,16 @@ class PocketsphinxSTTService(STTService):
 
     def _open(self, started_s: float) -> bool:
         try:
-            self._utterance = self._pool.open(self._call.expected, self._on_partial if self._partials else None)
+            self._utterance = self._open_utterance()
         except RecogniserError as e:
             logger.warning("{}: {}", self, e)
             return False
         self._started_s[self._utterance] = started_s
         return True
+
+    def _open_utterance(self) -> Utterance:
+        on_partial = self._on_partial if self._partials else None
+        return self._pool.open(self._call.expected, on_partial, careful=self._call.careful)
 
     def _voice_stopped(self) -> None:
         self._finish_utterance()

@@ -35,12 +35,18 @@ class Utterance:
     """One stretch of speech of one call. Made by ``SphinxPool.open``; ends with ``finish`` or ``cancel``."""
 
     def __init__(
-        self, pool: SphinxPool, key: int, expected: Sequence[str], on_partial: OnPartial | None, max_bytes: int
+        self,
+        pool: SphinxPool,
+        key: int,
+        expected: Sequence[str],
+        careful: Sequence[str],
+        on_partial: OnPartial | None,
+        max_bytes: int,
     ) -> None:
         self._pool = pool
         self._key = key
         self._max_bytes = max_bytes
-        self.expected = list(expected)
+        self.expected, self.careful = list(expected), list(careful)
         self.on_partial = on_partial
         self.audio = bytearray()
         self.final: asyncio.Future[Recognition] | None = None
@@ -211,8 +217,12 @@ class SphinxPool:
 
     # Utterances
 
-    def open(self, expected: Sequence[str] = (), on_partial: OnPartial | None = None) -> Utterance:
-        """A learner begins to speak. ``on_partial`` is called on the event loop with the words so far.
+    def open(
+        self, expected: Sequence[str] = (), on_partial: OnPartial | None = None, *, careful: Sequence[str] = ()
+    ) -> Utterance:
+        """A learner begins to speak and may give one of the ``expected`` replies, or of those to be ``careful`` with.
+
+        ``on_partial`` is called on the event loop with the words so far.
 
         Raises:
             RecogniserFailed: the pool is not loaded, or closed.
@@ -220,7 +230,7 @@ class SphinxPool:
         if self._executor is None or self._closing:
             raise RecogniserFailed("the recogniser is not running")
         self._next = self._next % 0xFFFFFFFF + 1
-        utterance = Utterance(self, self._next, expected, on_partial, self._max_bytes)
+        utterance = Utterance(self, self._next, expected, careful, on_partial, self._max_bytes)
         self._utterances[self._next] = utterance
         self._do(self._schedule.open(self._next, time.monotonic()))
         return utterance
@@ -271,7 +281,8 @@ class SphinxPool:
         utterance = self._utterances[key]
         link = self._links[worker]
         wants_partials = utterance.on_partial is not None and not self._schedule.is_due(key)
-        link.send(Kind.OPEN, key, {"expected": utterance.expected, "partials": wants_partials})
+        options = {"expected": utterance.expected, "careful": utterance.careful, "partials": wants_partials}
+        link.send(Kind.OPEN, key, options)
         self._unacknowledged[worker] = 0
         if utterance.audio:
             self._send_audio(worker, key, bytes(utterance.audio))

@@ -16,7 +16,7 @@ HEADER = struct.Struct("!BII")
 class Kind(IntEnum):
     """What a message is. The first group goes to a worker, the second comes from it."""
 
-    OPEN = 1  # {"expected": [...], "partials": bool}
+    OPEN = 1  # {"expected": [...], "careful": [...], "partials": bool}
     AUDIO = 2  # pcm16
     FINISH = 3  # {}
     CANCEL = 4  # {}

@@ -80,7 +80,7 @@ class _Worker:
             options = json.loads(body)
             self._utterance, self._finishing = utterance, False
             self._partials, self._partial = options["partials"], ""
-            self._decoder.begin(options["expected"])
+            self._decoder.begin(options["expected"], options["careful"])
         elif utterance != self._utterance:
             return
         elif kind is Kind.AUDIO:
