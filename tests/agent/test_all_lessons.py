@@ -156,6 +156,28 @@ RIGHT = {
         Both of my sisters live in Berlin.
         My name is Anna, but people call me Annie.
         I am living in London at the moment.
+        Am I going to sleep well tonight?
+        May I come in now?
+        I am coming from work.
+        I am of Spanish descent.
+        The train took me from Berlin to Rome.
+        The city where I live, Berlin, is big.
+        I live at home with my parents.
+        I live on Paris Street.
+        I am student body president.
+        I am manager of a small team.
+        My job is teacher training.
+        I work like a dog.
+        Why do I not work?
+        Is my favorite food pizza?
+        I very much like the pizza here.
+        I like fish, and I like travel.
+        I am like chocolate to my children.
+        Did I learn English for two years for nothing?
+        Am I studying English, or am I talking?
+        I want travel insurance.
+        I have three years of experience.
+        Is my name written on it?
     """,
     "ordering_food": """
         I'd like a coffee, please.
