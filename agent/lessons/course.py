@@ -18,6 +18,16 @@ MAX_MISSES = 3
 """Turns without an answer after which the tutor goes on to its next question."""
 MAX_REPEATS = 4
 """Requests to repeat one question before the tutor offers another one."""
+_TO_LEARNER = {
+    "i": "you",
+    "me": "you",
+    "my": "your",
+    "mine": "yours",
+    "myself": "yourself",
+    "us": "you",
+    "our": "your",
+    "ours": "yours",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +170,9 @@ class ConversationCourse:
 
     def _pick(self, lines: Lines, beat: Beat, level: Level, salt: int) -> str:
         """A variant of ``lines`` at ``level``: of those that say most of what is known, the next one each turn."""
-        filled = [(line.count("{"), text) for line in lines[level] if (text := self._fill(line, beat)) is not None]
+        values = self._lesson.values
+        slots = {name: value if values[name].proper else _to_learner(value) for name, value in beat.slots.items()}
+        filled = [(line.count("{"), text) for line in lines[level] if (text := fill(line, slots, values)) is not None]
         most = max(count for count, _ in filled)
         best = [text for count, text in filled if count == most]
         text = best[(beat.seed + beat.turn + salt) % len(best)]
@@ -168,3 +180,8 @@ class ConversationCourse:
 
     def _fill(self, line: str, beat: Beat) -> str | None:
         return fill(line, beat.slots, self._lesson.values)
+
+
+def _to_learner(value: str) -> str:
+    """What the learner said, as the tutor says it back: "my friends" is "your friends"."""
+    return " ".join(_TO_LEARNER.get(word, word) for word in value.split())

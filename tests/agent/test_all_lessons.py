@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -125,6 +126,27 @@ def test_off_script_speech_comes_back_to_the_question(lesson: Conversation, leve
 def test_nothing_but_off_script_speech_still_meets_every_question(lesson: Conversation, noise: str) -> None:
     met = [beat.step for _, _, beat in talk(lesson, "beginner", lambda question: noise, 4 * len(lesson.steps))]
     assert list(dict.fromkeys(met)) == list(range(len(lesson.steps)))
+
+
+@pytest.mark.parametrize(
+    ("lesson_id", "step_id", "said", "back"),
+    [
+        ("past_weekend", "where", "I visited my parents", "your parents"),
+        ("past_weekend", "where", "I meeted my wife and my son", "your wife"),
+        ("directions", "lost", "I look my phone", "your phone"),
+        ("introductions", "free_time", "I like riding my bike", "riding your bike"),
+    ],
+)
+def test_the_tutor_takes_up_the_learners_words_as_a_partner(lesson_id: str, step_id: str, said: str, back: str) -> None:
+    lesson = load_lessons()[lesson_id]
+    assert isinstance(lesson, Conversation)
+    course = ConversationCourse(lesson, load_common())
+    step = next(number for number, step in enumerate(lesson.steps) if step.id == step_id)
+    beat = course.after(replace(course.start(), step=step), said)
+    reply = course.say(beat, "beginner", 0)
+    assert back in reply.text.casefold()
+    # A correction is the learner's own sentence.
+    assert all("your" not in correction.correction for correction in reply.corrections)
 
 
 # Right English, of the kind that is said in these lessons or sounds like their mistakes. None of it may be corrected anywhere.
