@@ -13,10 +13,10 @@ STEP_BYTES = 640
 
 
 def hear(pcm16: bytes, expected: Sequence[str], careful: Sequence[str] = ()) -> list[Word]:
-    """The words recognised in mono pcm16 at 16 kHz where ``expected`` (and ``careful``) replies may be said; none: not
-    understood.
+    """The words recognised in mono pcm16 at 16 kHz where ``expected`` and ``careful`` replies may be said.
 
-    Loads the models at the first call, for about 0.5 s.
+    No words where nothing was understood, or so unsurely that the tutor asks to hear it again. Loads the models at the first
+    call, for about 0.5 s.
     """
     return list(recognise(shared(), pcm16, expected, careful).words)
 
