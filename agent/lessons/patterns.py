@@ -31,7 +31,7 @@ _STOP_WORDS = """
     lives work works  name very have has fine good well great tired happy ready here learning living working going
     trying just also still so new busy  coming called there too
 """
-_LEAD = "(?:(?:well|oh|so|yes|yeah|okay|hi|hello|hey|and|please|the) )*"
+_LEAD = "(?:(?:well|oh|so|yes|yeah|okay|hi|hello|hey|and|please|the|excuse me) )*"
 _TAIL = "(?:(?:please|too|thanks) )?"
 _AN_BEFORE = re.compile(r"(?i)(?!uni|use|one|once|eu)(?:[aeiou]|hour|honest|heir)")
 _PARTS = re.compile(r"\s*(?:(?P<slot>\{(?:a |known |written )?[a-z_]+\})|(?P<mark>!\(|[()\[\]|*])|(?P<word>[^\s()\[\]{}|*]+))")

@@ -270,6 +270,9 @@ RIGHT = {
         Florida has the most old people.
         It was so funny that I was lost for words.
         What is it on the left side?
+        That's where you go to, right?
+        Where is park life more pleasant?
+        I want to go to school.
     """,
     "daily_routine": """
         I usually get up at seven o'clock.
@@ -341,6 +344,8 @@ RIGHT = {
         I met some old friends yesterday.
         Did you have to work?
         I stayed in home clothes all day.
+        I went to church in the morning.
+        I went to museum parks and gym classes.
     """,
 }
 
@@ -396,6 +401,8 @@ WRONG = {
         bill | How much it costs? | how much does it cost?
     """,
     "directions": """
+        destination | Excuse me, where is station? | Excuse me, where is the station?
+        destination | Excuse me, how I can get to the bank? | Excuse me, how can I get to the bank?
         destination | Excuse me, do you know where is the station? | Excuse me, do you know where the station is?
         destination | I want go to the museum, please | I want to go to the museum, please
         destination | How I can get to the bank? | how can I get to the bank?
@@ -430,6 +437,7 @@ WRONG = {
     """,
     "past_weekend": """
         how_was | I had good time | I had a good time
+        where | I went to supermarket | I went to the supermarket
         where | We goed to the beach | we went to the beach
         where | Yesterday I go to the cinema with my wife | Yesterday I went to the cinema with my wife
         where | I did not went out | I didn't go out
