@@ -170,6 +170,8 @@ RIGHT = {
         I was born in a small town and grew up there.
         I have never been to the United States.
         People say that it is beautiful.
+        The peoples of Africa speak many languages.
+        We need more better paid jobs.
     """,
     "introductions": """
         I work as a nurse, and I like my job.
