@@ -32,24 +32,36 @@ Https = Annotated[
     bool | None, typer.Option("--https/--no-https", help="Serve TLS, self-signed by default.", show_default=False)
 ]
 
+Lesson = Annotated[
+    str | None,
+    typer.Option(help="The lesson that calls start with: a name, or a file (docs/lessons.md).", show_default=False),
+]
+
 
 @app.callback(invoke_without_command=True)
-def default(context: typer.Context, config: Config = None, host: Host = None, port: Port = None, https: Https = None) -> None:
+def default(
+    context: typer.Context,
+    config: Config = None,
+    host: Host = None,
+    port: Port = None,
+    https: Https = None,
+    lesson: Lesson = None,
+) -> None:
     """Without a command: serve."""
     if context.invoked_subcommand is None:
-        serve(config, host, port, https)
-    elif any(option is not None for option in (config, host, port, https)):
+        serve(config, host, port, https, lesson)
+    elif any(option is not None for option in (config, host, port, https, lesson)):
         stop(ValueError(f"options belong after the command: {context.invoked_subcommand} --option"))
 
 
 @app.command()
-def serve(config: Config = None, host: Host = None, port: Port = None, https: Https = None) -> None:
+def serve(config: Config = None, host: Host = None, port: Port = None, https: Https = None, lesson: Lesson = None) -> None:
     """Serve the page and every other door."""
     from pipeline.settings.load import SettingsError
     from web.cli import serve as command
 
     try:
-        command.serve(config, command.command_line(host, port, https))
+        command.serve(config, command.command_line(host, port, https, lesson))
     except SettingsError as error:
         stop(error)
 
@@ -60,28 +72,41 @@ def check(
     host: Host = None,
     port: Port = None,
     https: Https = None,
+    lesson: Lesson = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Look at configuration, packages, ports and files. Exit code 1: something keeps it from serving."""
     from web.cli import check as command
     from web.cli.serve import command_line
 
-    sys.exit(command.check(config, command_line(host, port, https), as_json=json))
+    sys.exit(command.check(config, command_line(host, port, https, lesson), as_json=json))
 
 
 @app.command()
 def talk(
     wav: Annotated[list[Path], typer.Option(help="A WAV file to say; give it once for each turn.")],
-    url: Annotated[str, typer.Option(help="The server.")] = "http://127.0.0.1:7860",
+    url: Annotated[str | None, typer.Option(help="The server. Default: http://127.0.0.1:7860.", show_default=False)] = None,
     transport: Annotated[str, typer.Option(help="webrtc or websocket.")] = "webrtc",
-    lesson: Annotated[str | None, typer.Option(help="The lesson to take. Default: the server's.", show_default=False)] = None,
+    lesson: Annotated[
+        str | None,
+        typer.Option(
+            help="The lesson to take: a name, or a file, which a server of this call's own teaches. Default: the server's.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the tutor's voice to this WAV file.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
     """Talk to a server without a browser, with WAV files as the microphone."""
+    from pipeline.settings.load import SettingsError
     from web.talk.command import talk_command
+    from web.talk.own_server import own_server
 
-    sys.exit(talk_command(url, wav, transport, json, out, lesson))
+    try:
+        with own_server(url, lesson) as (address, name):
+            sys.exit(talk_command(address, wav, transport, json, out, name))
+    except SettingsError as error:
+        stop(error)
 
 
 def stop(error: Exception) -> NoReturn:

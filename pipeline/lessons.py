@@ -1,11 +1,26 @@
-"""The lessons that this process offers: those of the package, and one made of the operator's own sentences."""
+"""The lessons that this process offers: those of the package, and those in files of the operator's own."""
 
 from __future__ import annotations
 
-from agent.lessons import Lesson, load_lessons, read_aloud_lesson
+from agent.lessons import Lesson, load_lessons, read_aloud_lesson, read_lesson
 from pipeline.settings.tree import TutorSettings
 
 READ_ALOUD = "read_aloud"
+
+
+def own_lessons(settings: TutorSettings) -> dict[str, Lesson]:
+    """The lessons of the operator's own files by name; one that is named like a lesson of the package takes its place.
+
+    Raises:
+        agent.lessons.LessonError: naming the file and the place in it.
+    """
+    lessons: dict[str, Lesson] = {}
+    if settings.read_aloud_file is not None:
+        lessons[READ_ALOUD] = read_aloud_lesson(settings.read_aloud_file).model_copy(update={"id": READ_ALOUD})
+    if settings.lesson_file is not None:
+        lesson = read_lesson(settings.lesson_file)
+        lessons[lesson.id] = lesson
+    return lessons
 
 
 def offered_lessons(settings: TutorSettings) -> dict[str, Lesson]:
@@ -14,7 +29,4 @@ def offered_lessons(settings: TutorSettings) -> dict[str, Lesson]:
     Raises:
         agent.lessons.LessonError: naming the file and the place in it.
     """
-    lessons = dict(load_lessons())
-    if settings.read_aloud_file is not None:
-        lessons[READ_ALOUD] = read_aloud_lesson(settings.read_aloud_file).model_copy(update={"id": READ_ALOUD})
-    return lessons
+    return {**load_lessons(), **own_lessons(settings)}

@@ -23,8 +23,11 @@ __all__ = [
     "load_lessons",
     "parse_lesson",
     "read_aloud_lesson",
+    "read_lesson",
 ]
 
+LESSON_SUFFIXES = (".yaml", ".yml")
+"""Names of lesson files end with these; any other file holds sentences to read aloud."""
 _COMMON = "common.yaml"
 _lesson: TypeAdapter[Conversation | ReadAloud] = TypeAdapter(Lesson)
 
@@ -85,19 +88,24 @@ def parse_lesson(text: str, key: str, file: str) -> Lesson:
         raise LessonError(f"{file}: {_first(e)}") from None
 
 
+def read_lesson(path: Path) -> Lesson:
+    """The lesson in a file of one's own, named after it: YAML as in this folder, or text with one sentence a line.
+
+    Raises:
+        LessonError: naming the file, the place in it, and what is allowed.
+    """
+    if path.suffix.lower() in LESSON_SUFFIXES:
+        return parse_lesson(_text(path), path.stem, str(path))
+    return read_aloud_lesson(path)
+
+
 def read_aloud_lesson(path: Path) -> ReadAloud:
     """A read-aloud lesson from a text file: one sentence a line; empty lines and lines that begin with ``#`` are passed over.
 
     Raises:
         LessonError: where the file cannot be read or holds no sentence.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as e:
-        raise LessonError(f"{path}: {e.strerror or e}") from None
-    except UnicodeDecodeError as e:
-        raise LessonError(f"{path}: must be UTF-8 text (byte {e.start} is not)") from None
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in _text(path).splitlines()]
     sentences = [line for line in lines if line and not line.startswith("#")]
     if not sentences:
         raise LessonError(f"{path}: holds no sentence; write one on each line")
@@ -107,6 +115,15 @@ def read_aloud_lesson(path: Path) -> ReadAloud:
         )
     except ValidationError as e:
         raise LessonError(f"{path}: {_first(e)}") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as e:
+        raise LessonError(f"{path}: {e.strerror or e}") from None
+    except UnicodeDecodeError as e:
+        raise LessonError(f"{path}: must be UTF-8 text (byte {e.start} is not)") from None
 
 
 def _yaml(text: str, file: str) -> Any:

@@ -30,7 +30,7 @@ One tree of settings, read when the program starts from these places, the later 
 3. the file `.env` in the working directory, where there is one (see `.env.example`);
 4. environment variables: `PARLEY_` and the key's path in capitals, with two underscores between its parts. Lists and
    sections are written as JSON: `PARLEY_SERVER__ALLOWED_HOSTS='["tutor.example"]'`. An empty variable counts as not set;
-5. the command line: `--host`, `--port`, `--https`.
+5. the command line: `--host`, `--port`, `--https`, `--lesson`.
 
 An unknown key or a wrong value stops the program with exit code 2 and one line that says where it was written, which key,
 and what is allowed there. `python run_agent.py check` looks at a configuration without serving.

@@ -131,11 +131,16 @@ def load_settings(
 
 def _check_lesson(settings: Settings, layers: list[_Layer]) -> None:
     """The first lesson must exist. Only names are looked at: reading lessons is not the settings' business."""
-    lessons = sorted({file.stem for file in (ROOT / "agent" / "lessons").glob("*.yaml")} - {"common"})
-    if settings.tutor.read_aloud_file is not None:
-        lessons.append("read_aloud")
+    lessons = lesson_names()
+    if settings.tutor.lesson_file is not None:
+        lessons.add(settings.tutor.lesson_file.stem)
     if lessons:
-        _check_name(("tutor", "lesson"), settings.tutor.lesson, lessons, layers)
+        _check_name(("tutor", "lesson"), settings.tutor.lesson, sorted(lessons), layers)
+
+
+def lesson_names() -> set[str]:
+    """The names of the package's lessons."""
+    return {file.stem for file in (ROOT / "agent" / "lessons").glob("*.yaml")} - {"common"}
 
 
 def _check_engines(settings: Settings, layers: list[_Layer]) -> None:

@@ -207,11 +207,14 @@ class LLMSettings(Section):
 class TutorSettings(Section):
     """The lesson a call starts with."""
 
-    lesson: str = Field("introductions", description="A lesson of agent/lessons, by its file name.")
+    lesson: str = Field("introductions", description="A lesson of agent/lessons, or of lesson_file, by its file name.")
     level: Level = Field("beginner", description="beginner, intermediate or advanced.")
     greet: bool = Field(True, description="The tutor speaks first.")
     read_aloud_file: Path | None = Field(
-        None, description="A text file, one sentence a line: adds the lesson read_aloud made of it."
+        None, description="A text file, one sentence a line: the lesson read_aloud is made of it."
+    )
+    lesson_file: Path | None = Field(
+        None, description="A lesson of your own (docs/lessons.md): YAML, or text to read aloud; named after its file."
     )
 
 

@@ -1,4 +1,4 @@
-"""The lessons of an interview, a story and opinions: fair to right English, strict with mistakes, and never touching the rest."""
+"""The lessons of an interview, a story and opinions: fair to right English, strict with mistakes, and no more than that."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def _of_settings(settings: Settings) -> Iterator[Finding]:
     yield _attempt("access", lambda: _access(settings), "or listen on 127.0.0.1 only")
     yield _attempt("port", lambda: _port(settings), "--port takes another one")
     yield _attempt("data_dir", lambda: _data_dir(settings), "data_dir or PARLEY_DATA_DIR names another folder")
-    yield _attempt("lessons", _lessons, "agent/lessons")
+    yield _attempt("lessons", lambda: _lessons(settings), "docs/lessons.md says how a lesson is written")
     if settings.server.https:
         yield _attempt("certificate", lambda: _certificate(settings), "docs/https.md")
 
@@ -178,11 +178,11 @@ def _data_dir(settings: Settings) -> str:
     return f"{path}{' (will be made)' if made else ''}"
 
 
-def _lessons() -> str:
-    from agent.lessons import load_lessons
+def _lessons(settings: Settings) -> str:
+    from pipeline.lessons import offered_lessons
 
     try:
-        return ", ".join(load_lessons())
+        return ", ".join(offered_lessons(settings.tutor))
     except ValueError as e:
         raise SettingsError(str(e)) from None
 

@@ -12,14 +12,16 @@ from pipeline.log import import_quietly, setup_logging
 from pipeline.settings.load import SettingsError, load_settings, prepare_data_dir
 from pipeline.settings.tree import Settings
 from web.cli.banner import banner
+from web.cli.lesson import lesson_settings, read_own_lessons
 from web.cli.listen import bind, is_loopback, require_token
 from web.tls import certificate_files, lan_addresses
 
 
-def command_line(host: str | None, port: str | None, https: bool | None) -> dict[str, Any]:
+def command_line(host: str | None, port: str | None, https: bool | None, lesson: str | None) -> dict[str, Any]:
     """The options as a part of the settings tree; ``None`` is not given. The settings' validation judges them."""
     given = {"host": host, "port": port, "https": https}
-    return {"server": {key: value for key, value in given.items() if value is not None}}
+    server = {key: value for key, value in given.items() if value is not None}
+    return {"server": server, "tutor": lesson_settings(lesson)}
 
 
 def serve(config: Path | None, overrides: dict[str, Any]) -> None:
@@ -30,6 +32,7 @@ def serve(config: Path | None, overrides: dict[str, Any]) -> None:
     """
     settings = load_settings(config, overrides=overrides)
     require_token(settings)
+    read_own_lessons(settings.tutor)
     prepare_data_dir(settings)
     certificate = certificate_files(settings.server, settings.data_dir) if settings.server.https else None
     setup_logging(settings.log)
