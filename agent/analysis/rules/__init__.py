@@ -11,6 +11,7 @@ from agent.analysis.rules import (
     missing_verbs,
     nouns,
     order,
+    phrases,
     prepositions,
     pronouns,
     tense,
@@ -21,6 +22,7 @@ from agent.analysis.rules.sentence import Candidate, Sentence
 Rule = Callable[[Sentence], Iterator[Candidate]]
 
 RULES: tuple[Rule, ...] = (
+    *phrases.RULES,
     *order.RULES,
     *tense.RULES,
     *verb_forms.RULES,

@@ -346,6 +346,8 @@ def subjects(s: Sentence) -> Iterator[Candidate]:
         if not plural and lemma == "be" and word in ("are", "were") and (s.w(i) in ("what", "all") or False):
             continue
         need = 0.0 if lemma in ("be", "do", "have") else 0.3
+        if s.t(v + 1) == "NOT" and lemma == "do" and v == head + 1 and s.t(i) in ("DT", "PRPS") and head == i + 1:
+            need = SURE
         if noun in _BODIES or noun == "people":
             need = -1.0
         yield Candidate(

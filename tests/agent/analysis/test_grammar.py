@@ -67,6 +67,20 @@ def mended(text: str) -> str:
         ("I like very much music.", "I like music very much."),
         ("They tired after work.", "They are tired after work."),
         ("I working in a bank.", "I am working in a bank."),
+        # turns of phrase
+        ("I have 25 years old.", "I am 25 years old."),
+        ("How do you call this in English?", "What do you call this in English?"),
+        ("Can you borrow me your pen?", "Can you lend me your pen?"),
+        ("I came here for study English.", "I came here to study English."),
+        ("Thank you for invite me.", "Thank you for inviting me."),
+        ("I want that you help me.", "I want you to help me."),
+        ("I am interested to learn English.", "I am interested in learning English."),
+        ("Most of people like music.", "Most people like music."),
+        ("Nobody don't know the answer.", "Nobody knows the answer."),
+        ("He works hardly every day.", "He works hard every day."),
+        ("The news are bad.", "The news is bad."),
+        ("We spent two weeks at Italy.", "We spent two weeks in Italy."),
+        ("He always is late.", "He is always late."),
     ],
 )
 def test_mistakes_are_mended(wrong: str, right: str) -> None:
