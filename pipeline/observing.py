@@ -97,7 +97,6 @@ class CallObserver:
         self._clock = TurnClock(self._on_row)
         self._exporter = prometheus.RowExporter(transport.door)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._writes: set[asyncio.Task[None]] = set()
         self._captions: asyncio.Task[None] | None = None
         self._interruption_settled = asyncio.Event()
         self._reply_ended = asyncio.Event()
@@ -243,7 +242,7 @@ class CallObserver:
         self._speaking, self._answered = True, False
         self._segments.clear()
         onset = self._transport.capture.time_of(self._voice_from_s)
-        self._turn_from_at = time.time() - (time.monotonic() - onset if onset is not None else 0.0)
+        self._turn_from_at = self._session.now() - (time.monotonic() - onset if onset is not None else 0.0)
         self._clock.turn_started(onset_s=onset if self._tutor_speaking else None)
         await self._session.send(Speaking(who="learner", active=True))
 
@@ -267,12 +266,12 @@ class CallObserver:
         return last is not None and last.role == "tutor" and last.interrupted
 
     async def _record_learner(self, messages: list[Any]) -> None:
-        """Make the learner's new turns durable before the tutor begins to answer them."""
+        """Take the learner's new turns into the record before the tutor begins to answer them."""
         said = [m for m in messages[self._session.messages_recorded :] if isinstance(m, dict) and m.get("role") == "user"]
         self._session.messages_recorded = len(messages)
         typed, self._typed = self._typed, False
         uploaded, self._uploaded = self._uploaded, None
-        now = time.time()
+        now = self._session.now()
         for message in said:
             text = str(message.get("content", "")).strip()
             if not text:
@@ -290,7 +289,6 @@ class CallObserver:
                 typed=typed,
                 source="live" if uploaded is None else "upload",
             )
-            await self._session.keep_turn(turn)
             self._clock.number(turn.index)
             self._segments.clear()
             await self._session.send(Transcript(text=text, is_final=True))
@@ -333,7 +331,7 @@ class CallObserver:
             await self._session.send(AiText(text=self._reply.text.strip(), is_complete=True))
 
     def _new_reply(self, *, house: bool) -> Reply:
-        return Reply(context_start=len(self._session.context.messages), started_at=time.time(), house=house)
+        return Reply(context_start=len(self._session.context.messages), started_at=self._session.now(), house=house)
 
     def _on_tts(self, _processor: Any, frame: Frame) -> None:
         if isinstance(frame, TTSStartedFrame):
@@ -396,10 +394,9 @@ class CallObserver:
         self._unsettled = reply
         if reply.text.strip():
             await self._show_words(reply, everything=True)
-            turn = self._session.take_turn(
-                "tutor", reply.text.strip(), started_at=reply.started_at, ended_at=time.time(), words=reply.words
+            self._session.take_turn(
+                "tutor", reply.text.strip(), started_at=reply.started_at, ended_at=self._session.now(), words=reply.words
             )
-            await self._session.keep_turn(turn)
         await self._session.send(TurnComplete())
         self._reply_ended.set()
 
@@ -421,12 +418,14 @@ class CallObserver:
         self._reply_ended.set()
         if reply.cut_to:
             heard_words = [w for w in reply.words if w.start_s < heard_s]
-            turn = self._session.take_turn(
-                "tutor", reply.cut_to, started_at=reply.started_at, ended_at=time.time(), words=heard_words, interrupted=True
+            self._session.take_turn(
+                "tutor",
+                reply.cut_to,
+                started_at=reply.started_at,
+                ended_at=self._session.now(),
+                words=heard_words,
+                interrupted=True,
             )
-            # Not awaited: the voice must stop now. Writes keep their order, and ``finish`` and ``close`` wait for this one.
-            self._writes.add(write := asyncio.create_task(self._session.keep_turn(turn)))
-            write.add_done_callback(self._writes.discard)
 
     async def _mark_stopped(self, utterance: str) -> None:
         await asyncio.sleep(LAST_PACKETS_S)
@@ -466,15 +465,12 @@ class CallObserver:
         """Record what is still unrecorded: a reply in mid-air and words of an unfinished turn. Safe to call twice."""
         await self._cut_reply()
         self._settle_context()
-        if self._writes:
-            await asyncio.wait(self._writes)
         text = self._heard_so_far()
         if text:
             words = self._words()
             self._segments.clear()
-            started_at = self._turn_from_at if self._turn_from_at is not None else time.time()
-            turn = self._session.take_turn("learner", text, started_at=started_at, ended_at=time.time(), words=words)
-            await self._session.keep_turn(turn)
+            started_at = self._turn_from_at if self._turn_from_at is not None else self._session.now()
+            self._session.take_turn("learner", text, started_at=started_at, ended_at=self._session.now(), words=words)
             self._session.context.add_message({"role": "user", "content": text})
             self._session.messages_recorded = len(self._session.context.messages)
 
@@ -483,8 +479,8 @@ class CallObserver:
         tasks = [t for t in self._tasks if t is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
-        if tasks or self._writes:
-            await asyncio.wait([*tasks, *self._writes])
+        if tasks:
+            await asyncio.wait(tasks)
         self._transport.playout.on_first_voiced = self._transport.playout.on_heard = None
 
     def _spawn(self, coroutine: Any) -> asyncio.Task[None]:

@@ -14,9 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from loguru import logger
@@ -51,11 +50,16 @@ from pipeline.models import SharedModels
 from pipeline.recording.archive import Archive
 from pipeline.recording.recorder import SessionRecorder
 from pipeline.settings.tree import Settings
-from pipeline.store.recorder import Recorder
+from pipeline.store.journal import CallJournal, Journal
 from pipeline.stt.once import recognise_once
 from pipeline.stt.recognition import Recognition
 from pipeline.transports.base import CallTransport, LostHandler
+from pipeline.wall_clock import WallClock
 
+WRITTEN_WITHIN_S = 1.0
+"""How long the end of a session waits until its record is durable; afterwards it is written while nobody waits."""
+FAREWELL_WITHIN_S = 20.0
+"""A farewell that takes longer than this is left off."""
 State = Literal["new", "attached", "detached", "ended"]
 
 
@@ -74,11 +78,13 @@ class Services:
     settings: Settings
     engines: Mapping[str, Engine]
     models: SharedModels
-    recorder: Recorder
+    journal: Journal
     lessons: Mapping[str, Any]
     analyst: Analyst
     recordings: Archive | None = None
     """Where calls are recorded; ``None``: nowhere."""
+    wall: WallClock = field(default_factory=WallClock)
+    """What tells when a session began."""
 
 
 class Session:
@@ -107,7 +113,9 @@ class Session:
         self.lesson_done = False
         """Whether the tutor has said the lesson's last word."""
         self.state: State = "new"
-        self.record = CallRecord(session_id=self.id, started_at=time.time(), door=door, level=level, lesson=lesson)
+        self.now = services.wall.from_here()
+        """The time of day in this session, in seconds since the epoch: even, whatever is done to the system's clock."""
+        self.record = CallRecord(session_id=self.id, started_at=self.now(), door=door, level=level, lesson=lesson)
         self.call_state = CallState(session_id=self.id, level=level, lesson=lesson, on_reply=self._on_reply)
         self._call: Call | None = None
         self._transport: CallTransport | None = None
@@ -118,11 +126,11 @@ class Session:
         self._ended = asyncio.Event()
         self._on_ended = on_ended
         self._report: dict[str, Any] | None = None
-        self._opened = False
+        self._journal: CallJournal | None = None
         self._uploading = False
         self._recorder: SessionRecorder | None = None
         if record and services.recordings is not None and services.settings.recording.enabled:
-            self._recorder = services.recordings.begin(self.id, self._recording_failed)
+            self._recorder = services.recordings.begin(self.id, self._recording_failed, wall=self.now)
 
     @property
     def report(self) -> dict[str, Any] | None:
@@ -187,9 +195,8 @@ class Session:
             resumed = self.state == "detached" or self._call is not None
             self._stop_timer()
             await self._drop_call("replaced by a new connection")
-            if not self._opened:
-                await self.services.recorder.open(self.record)
-                self._opened = True
+            if self._journal is None:
+                self._journal = self.services.journal.open(self.record)
                 prometheus.CALLS.labels(self.record.door).inc()
             call = Call(self, transport, resumed=resumed)
             if self._recorder is not None:
@@ -259,8 +266,12 @@ class Session:
 
     async def _end_in_time(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
-        if self._call is not None:
-            await self._call.farewell(TIME_IS_UP)
+        try:
+            if self._call is not None:
+                async with asyncio.timeout(FAREWELL_WITHIN_S):
+                    await self._call.farewell(TIME_IS_UP)
+        except Exception as e:
+            logger.bind(call=self.id).error("the farewell failed: {!r}", e)
         await self.end("time limit")
 
     def end_soon(self, reason: str) -> None:
@@ -284,8 +295,8 @@ class Session:
                 self._spawn(self._end_quietly("ended by the learner"))
             case SetLevel(level=level):
                 self.call_state.level = self.record.level = level
-                if self._opened:
-                    await self.services.recorder.update(self.id, level=level)
+                if self._journal is not None:
+                    self._journal.update(level=level)
             case SetLesson(lesson=lesson):
                 if lesson not in self.services.lessons:
                     await self.send(
@@ -295,8 +306,8 @@ class Session:
                 self.call_state.lesson = self.record.lesson = lesson
                 self.call_state.expected, self.call_state.careful = [], []
                 self.lesson_done = False
-                if self._opened:
-                    await self.services.recorder.update(self.id, lesson=lesson)
+                if self._journal is not None:
+                    self._journal.update(lesson=lesson)
                 if call is not None:
                     await call.restart_lesson()
             case TextInput(text=text):
@@ -354,7 +365,7 @@ class Session:
         typed: bool = False,
         source: Source = "live",
     ) -> Turn:
-        """Take a finished turn into the record; ``keep_turn`` makes it durable."""
+        """Take a finished turn into the record, and have it written. Nothing waits for the disk."""
         turn = Turn(
             index=len(self.record.turns),
             role=role,
@@ -367,14 +378,15 @@ class Session:
             source=source,
         )
         self.record.turns.append(turn)
+        self._keep(turn)
         prometheus.TURNS.labels(role).inc()
         if role == "learner":
             self._spawn(self._analyse(turn))
         return turn
 
-    async def keep_turn(self, turn: Turn) -> None:
-        """Write a turn; it is durable when this returns. Turns are written in the order of these calls."""
-        await self._durable(self.services.recorder.add_turn(self.id, turn))
+    def _keep(self, turn: Turn) -> None:
+        if self._journal is not None:
+            self._journal.add_turn(turn)
 
     async def unheard(self) -> None:
         """The learner spoke, but nothing could be made out."""
@@ -382,7 +394,7 @@ class Session:
             await self._call.unheard()
 
     def add_metrics(self, row: TurnMetrics) -> None:
-        """Keep a metrics row (in place of an earlier state of the same turn) and write it in the background."""
+        """Keep a metrics row (in place of an earlier state of the same turn) and have it written."""
         kept = replace(row)
         rows = self.record.metrics
         position = next((i for i, r in enumerate(rows) if r.turn == row.turn), None)
@@ -390,15 +402,8 @@ class Session:
             rows.append(kept)
         else:
             rows[position] = kept
-        self._spawn(self._durable(self.services.recorder.add_metrics(self.id, kept)))
-
-    async def _durable(self, write: Any) -> None:
-        try:
-            await write
-        except Exception as e:
-            # A full disk must not end the conversation; the record in memory still makes the report.
-            prometheus.ERRORS.labels("store").inc()
-            logger.error("the record could not be written: {}", e)
+        if self._journal is not None:
+            self._journal.add_metrics(kept)
 
     def _on_reply(self, reply: TutorReply) -> None:
         self.call_state.expected, self.call_state.careful = list(reply.expected), list(reply.careful)
@@ -426,7 +431,7 @@ class Session:
 
     async def _correct(self, turn: Turn, corrections: list[Correction]) -> None:
         turn.corrections = corrections
-        await self.keep_turn(turn)
+        self._keep(turn)
         items = [
             CorrectionItem(original=c.original, correction=c.correction, explanation=c.explanation)
             for c in corrections
@@ -449,7 +454,7 @@ class Session:
                 call, self._call = self._call, None
                 if call is not None:
                     await call.finish()
-                self.record.ended_at = time.time()
+                self.record.ended_at = self.now()
                 self.record.end_reason = reason
                 try:
                     self._report = await self.services.analyst.report(self.record)
@@ -458,10 +463,7 @@ class Session:
                     logger.exception("the report could not be made")
                     self._report = {"notes": ["The report could not be made."]}
                 await self.send(Analysis(data=self._report))
-                if self._opened:
-                    await self._durable(
-                        self.services.recorder.close(self.id, ended_at=self.record.ended_at, reason=reason, report=self._report)
-                    )
+                await self._close_journal(self.record.ended_at, reason, self._report)
                 transport, self._transport = self._transport, None
                 if transport is not None:
                     transport.on_command = transport.on_lost = transport.on_ready = None
@@ -495,16 +497,16 @@ class Session:
             if call is not None:
                 await call.stop()
             await self._end_recording(keep=False)
-            if self._opened:
-                await self._durable(
-                    self.services.recorder.close(
-                        self.id, ended_at=time.time(), reason="replaced by a resumed session", report=None
-                    )
-                )
+            await self._close_journal(self.now(), "replaced by a resumed session", None)
             self._set_state("ended")
             self._ended.set()
         if self._on_ended is not None:
             self._on_ended(self)
+
+    async def _close_journal(self, ended_at: float, reason: str, report: dict[str, Any] | None) -> None:
+        if self._journal is not None:
+            self._journal.close(ended_at=ended_at, reason=reason, report=report)
+            await self._journal.written(WRITTEN_WITHIN_S)
 
     async def wait_ended(self) -> None:
         """Return when the session has ended."""

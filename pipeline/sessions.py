@@ -21,10 +21,14 @@ from pipeline.recording.archive import Archive
 from pipeline.registry import make_engines
 from pipeline.session import Services, Session
 from pipeline.settings.tree import Settings
+from pipeline.store.journal import Journal
 from pipeline.store.sql_recorder import SqlStore, open_store
 
 ORPHAN_REPORT_S = 20.0
 """How long the report of a call may take whose learner is gone."""
+
+WRITTEN_WITHIN_S = 5.0
+"""How long the end of the process waits for records that are not written yet."""
 
 
 class UnknownLesson(ValueError):
@@ -48,6 +52,7 @@ class SessionManager:
         self.ready = False
         self.started_at = time.time()
         self._store: SqlStore | None = None
+        self._journal: Journal | None = None
         self._services: Services | None = None
         self._sessions: dict[str, Session] = {}
         self._tokens: dict[str, Session] = {}
@@ -63,6 +68,17 @@ class SessionManager:
         if self._store is None:
             raise RuntimeError("the store is not open yet")
         return self._store
+
+    @property
+    def journal(self) -> Journal:
+        """What is on its way to the store.
+
+        Raises:
+            RuntimeError: before ``start`` has opened it.
+        """
+        if self._journal is None:
+            raise RuntimeError("the store is not open yet")
+        return self._journal
 
     @property
     def active(self) -> int:
@@ -83,8 +99,9 @@ class SessionManager:
         orphans = await self._store.close_orphans(time.time(), self._late_report(asyncio.get_running_loop()))
         if orphans:
             logger.info("closed {} calls that an earlier process left open", len(orphans))
+        self._journal = Journal(self._store)
         self._services = Services(
-            self.settings, self.engines, self.models, self._store, self.lessons, self.analyst, self.recordings
+            self.settings, self.engines, self.models, self._journal, self.lessons, self.analyst, self.recordings
         )
         self.recordings.start()
         await asyncio.gather(self.models.load(), *(engine.load() for engine in self.engines.values()))
@@ -101,6 +118,8 @@ class SessionManager:
         await self.analyst.close()
         await self.models.close()
         await self.recordings.close()
+        if self._journal is not None:
+            await self._journal.close(WRITTEN_WITHIN_S)
         store, self._store = self._store, None
         if store is not None:
             await store.close()

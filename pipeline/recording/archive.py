@@ -16,6 +16,7 @@ from pipeline.metrics import prometheus
 from pipeline.recording import files
 from pipeline.recording.recorder import SessionRecorder
 from pipeline.settings.tree import RecordingSettings
+from pipeline.wall_clock import PatientClock
 
 FOLDER = "recordings"
 DAY_S = 86_400.0
@@ -37,6 +38,7 @@ class Archive:
     def __init__(self, data_dir: Path, settings: RecordingSettings) -> None:
         self.folder = Path(data_dir) / FOLDER
         self.settings = settings
+        self._clock = PatientClock()
         self._live: set[str] = set()
         self._finishing: dict[str, asyncio.Task[Path | None]] = {}
         self._keeper: asyncio.Task[None] | None = None
@@ -58,10 +60,12 @@ class Archive:
 
     # Of one session
 
-    def begin(self, session_id: str, on_failed: Callable[[str], None]) -> SessionRecorder:
-        """Record a session; ``finish`` or ``drop`` ends that."""
+    def begin(
+        self, session_id: str, on_failed: Callable[[str], None], *, wall: Callable[[], float] = time.time
+    ) -> SessionRecorder:
+        """Record a session; ``finish`` or ``drop`` ends that. ``wall``: the clock of its record."""
         self._live.add(session_id)
-        return SessionRecorder(self._of(session_id), self.settings.format, on_failed)
+        return SessionRecorder(self._of(session_id), self.settings.format, on_failed, wall=wall)
 
     async def finish(self, session_id: str) -> Path | None:
         """Make the recording of an ended session one file; never raises. ``None`` where there is nothing to make it of."""
@@ -122,7 +126,7 @@ class Archive:
                 for session_id in await asyncio.to_thread(self._unfinished):
                     if session_id not in self._live:
                         await self.finish(session_id)
-                await asyncio.to_thread(self.apply_limits, time.time())
+                await asyncio.to_thread(self.apply_limits, self._clock.now())
             except Exception as e:
                 prometheus.ERRORS.labels("recording").inc()
                 logger.error("{}: the limits of recordings could not be applied: {}", self.folder, e)

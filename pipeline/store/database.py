@@ -36,7 +36,14 @@ CHECKPOINT_PAUSE_S = 0.05
 
 
 class StoreError(RuntimeError):
-    """The store cannot be opened, read or written; one line that names the file and what is wrong."""
+    """The store cannot be opened, read or written; one line that names the file and what is wrong.
+
+    ``passing``: what is wrong may pass by itself (locked, full, out of reach), and trying again may help.
+    """
+
+    def __init__(self, text: str, *, passing: bool = False) -> None:
+        super().__init__(text)
+        self.passing = passing
 
 
 class Database:
@@ -158,7 +165,7 @@ class Database:
             cause, sqlite3.OperationalError | sqlite3.IntegrityError
         ):
             return StoreError(f"{self.path}: not a database, or damaged ({cause}); move it away to start with an empty one")
-        return StoreError(f"{self.path}: {cause}")
+        return StoreError(f"{self.path}: {cause}", passing=isinstance(cause, sqlite3.OperationalError))
 
 
 def _engine(path: Path, connections: int, begin: str) -> AsyncEngine:
