@@ -39,6 +39,7 @@ async def run(quick: bool, server_cores: list[int], spoken: bool = False) -> dic
     peer = _scores(rows, _harper())
     figures = _figures(ours) | {"sentences": len(rows), "ms_per_sentence": round(1000 * took_s / (3 * len(rows)), 2)}
     theirs = _figures(peer)
+    figures["recall_by_category"] = _by_category(rows, ours)
     checks = {
         name: {"value": figures[name], "limit": f"at least {least}", "ok": figures[name] >= least}
         for name, least in LEAST.items()
@@ -82,6 +83,13 @@ def _figures(scores: list[Score]) -> dict[str, Any]:
         out[name] = round(getattr(whole, name), 3)
         out[f"{name}_ci95"] = [round(float(v), 3) for v in np.percentile(values, [2.5, 97.5])]
     return out | {"right": whole.right, "wrong": whole.wrong, "missing": whole.missing}
+
+
+def _by_category(rows: list[dict[str, Any]], scores: list[Score]) -> dict[str, str]:
+    """Found and all mistakes of each category of NUCLE."""
+    categories = sorted({row["category"] for row in rows})
+    sums = {c: total(s for row, s in zip(rows, scores, strict=True) if row["category"] == c) for c in categories}
+    return {c: f"{one.right} of {one.right + one.missing}" for c, one in sums.items()}
 
 
 def _harper() -> Correct:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from agent.analysis.rules import (
     adjectives,
     agreement,
+    articles,
     determiners,
+    inverted,
     missing_verbs,
     nouns,
     order,
@@ -16,6 +18,7 @@ from agent.analysis.rules import (
     pronouns,
     tense,
     verb_forms,
+    word_class,
 )
 from agent.analysis.rules.sentence import Candidate, Sentence
 
@@ -27,7 +30,10 @@ RULES: tuple[Rule, ...] = (
     *tense.RULES,
     *verb_forms.RULES,
     *missing_verbs.RULES,
+    *inverted.RULES,
     *agreement.RULES,
+    *articles.RULES,
+    *word_class.RULES,
     *nouns.RULES,
     *determiners.RULES,
     *prepositions.RULES,

@@ -212,7 +212,26 @@ def feelings(s: Sentence) -> Iterator[Candidate]:
             word in ("bored", "interested", "excited", "tired", "confused")
             and s.lemma(adverb) == "be"
             and s.w(s.skip(adverb - 1, ("RB",), -1))
-            in ("film", "movie", "book", "lesson", "class", "story", "game", "music", "party", "job", "subject", "it")
+            in (
+                "film",
+                "movie",
+                "book",
+                "lesson",
+                "class",
+                "story",
+                "game",
+                "music",
+                "party",
+                "job",
+                "subject",
+                "trip",
+                "journey",
+                "day",
+                "week",
+                "lecture",
+                "match",
+                "it",
+            )
             and s.t(i + 1) in ("PUNCT", "", "CC")
         ):
             if (s.w(adverb - 1) == "it" and word != "interested") or s.w(adverb - 1) == "class":

@@ -260,7 +260,7 @@ def needless_article(s: Sentence) -> Iterator[Candidate]:
                 if singular != s.w(head) and s.t(head + 1) not in ("VBP",):
                     yield Candidate(head, head + 1, (singular,), "R:NOUN:NUM", "After 'a' the noun is singular.", 0.3)
                 yield Candidate(i, i + 1, (), "U:DET", "A plural takes no 'a'.", 0.3)
-        if word == "the" and i > 0:
+        if word == "the":
             nxt = s.w(i + 1)
             if (
                 nxt in LANGUAGES

@@ -113,10 +113,9 @@ WRONG_PASTS = {
 
 WRONG_COMPARISONS = {
     "worser": "worse", "worsest": "worst", "gooder": "better", "goodest": "best", "badder": "worse", "baddest": "worst",
-    "beautifuler": "more beautiful", "bestest": "best", "betterer": "better",
-    "importanter": "more important", "expensiver": "more expensive", "interestinger": "more interesting",
-    "difficulter": "more difficult", "farer": "farther", "funner": "more fun", "comfortabler": "more comfortable",
-    "carefuller": "more careful",
+    "beautifuler": "more beautiful", "bestest": "best", "betterer": "better", "importanter": "more important",
+    "expensiver": "more expensive", "interestinger": "more interesting", "difficulter": "more difficult",
+    "farer": "farther", "funner": "more fun", "comfortabler": "more comfortable", "carefuller": "more careful",
 }  # fmt: skip
 
 STATIVE = wordset(

@@ -8,7 +8,7 @@ from agent.analysis.english.forms import inflect, noun_lemma
 from agent.analysis.english.tagging import SAME_IN_PLURAL
 from agent.analysis.english.usage import knows
 from agent.analysis.english.wordset import wordset
-from agent.analysis.rules.lists import FAMILY, IRREGULAR_PLURALS, MASS, PURE_MASS
+from agent.analysis.rules.lists import FAMILY, IRREGULAR_PLURALS, MASS, NEVER_A, PURE_MASS
 from agent.analysis.rules.sentence import NOUNS, SURE, Candidate, Sentence
 
 _NUMBERS = wordset(
@@ -16,6 +16,9 @@ _NUMBERS = wordset(
     two three four five six seven eight nine ten eleven twelve thirteen fifteen twenty thirty forty fifty hundred many
     several few both various
     """
+)
+NEVER_COUNTED = NEVER_A | wordset(
+    "water coffee tea milk time money work english rice hair help love fun energy pressure stress attention respect"
 )
 _UNIT_WORDS = wordset("percent dozen hundred thousand million billion o'clock pm am x degree p.m a.m")
 
@@ -42,7 +45,13 @@ def after_number(s: Sentence) -> Iterator[Candidate]:
         noun = s.w(head)
         if s.t(start) == "NN" and head > start:
             continue
-        if noun in MASS or noun in SAME_IN_PLURAL or noun in _UNIT_WORDS or s.w(start) in _UNIT_WORDS or noun.endswith("ing"):
+        if (
+            noun in (NEVER_COUNTED if word not in ("a", "lots", "plenty") else MASS)
+            or noun in SAME_IN_PLURAL
+            or noun in _UNIT_WORDS
+            or s.w(start) in _UNIT_WORDS
+            or noun.endswith("ing")
+        ):
             continue
         if s.w(i - 1) in (
             "a",
@@ -88,7 +97,7 @@ def one_of(s: Sentence) -> Iterator[Candidate]:
     for i in range(len(s)):
         if (
             s.w(i + 1) == "of"
-            and s.w(i) in ("one", "some", "many", "most", "two", "three", "both", "few", "any", "each")
+            and s.w(i) in ("one", "some", "many", "several", "most", "two", "three", "both", "few", "any", "each")
             and (s.w(i + 2) in ("the", "these", "those") or s.t(i + 2) == "PRPS")
         ):
             head = s.phrase_end(i + 2)
@@ -144,6 +153,9 @@ def wrong_forms(s: Sentence) -> Iterator[Candidate]:
             continue
 
 
+_OWNED = wordset("car house bike phone birthday name party book room computer wedding job family dog cat flat apartment bag")
+
+
 def possessive(s: Sentence) -> Iterator[Candidate]:
     """ "my brother bike"."""
     for i in range(len(s)):
@@ -175,7 +187,14 @@ def possessive(s: Sentence) -> Iterator[Candidate]:
                 or s.t(i + 2) == "VBG"
             ):
                 continue
-            yield Candidate(i + 1, i + 2, (s.text(i + 1) + "'s",), "M:NOUN:POSS", "Whose it is: my brother's …", -1.5)
+            yield Candidate(
+                i + 1,
+                i + 2,
+                (s.text(i + 1) + "'s",),
+                "M:NOUN:POSS",
+                "Whose it is: my brother's …",
+                SURE if s.w(i + 2) in _OWNED else -1.5,
+            )
 
 
 RULES = (after_number, one_of, wrong_forms, possessive)

@@ -22,6 +22,9 @@ _COUNTRIES = wordset(
 _FELT = wordset("hungry thirsty tired afraid sleepy sad happy angry")
 _ADJECTIVE_OF = {
     "deliciously": "delicious",
+    "sadly": "sad",
+    "nicely": "nice",
+    "strangely": "strange",
     "beautifully": "beautiful",
     "happily": "happy",
     "easily": "easy",

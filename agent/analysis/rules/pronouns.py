@@ -58,6 +58,27 @@ def case(s: Sentence) -> Iterator[Candidate]:
             yield Candidate(i, i + 1, (full,), "R:PRON", f"Without a noun one says '{full}'.", SURE)
 
 
+def objects(s: Sentence) -> Iterator[Candidate]:
+    """ "I like he.", "between you and I", "mine car"."""
+    for i in range(1, len(s)):
+        word = s.w(i)
+        if word in ("he", "she", "they", "we") and s.t(i - 1) in VERBS and s.w(i + 1) in (".", "!", "?", "") and i > 1:
+            if s.lemma(i - 1) in ("be", "do", "have", "say", "think", "reply", "ask", "cry", "answer") or s.words[-1:] == ["?"]:
+                continue
+            yield Candidate(i, i + 1, (_OBJECT[word],), "R:PRON", f"As the object one says '{_OBJECT[word]}'.", SURE)
+        if s.seq(i - 3, "between you and i"):
+            yield Candidate(i, i + 1, ("me",), "R:PRON", "After a preposition one says 'me'.", SURE)
+        if (
+            word in ("mine", "yours", "hers", "ours", "theirs")
+            and s.t(i + 1) in ("NN", "NNS")
+            and s.t(i - 1) in (*VERBS, "IN", "CC")
+        ):
+            if s.lemma(i - 1) == "be":
+                continue
+            short = {"mine": "my", "yours": "your", "hers": "her", "ours": "our", "theirs": "their"}[word]
+            yield Candidate(i, i + 1, (short,), "R:PRON", f"Before a noun one says '{short}'.", SURE)
+
+
 def gender(s: Sentence) -> Iterator[Candidate]:
     """ "My mother is a cook and he works": only where one person alone has been named."""
     people = [(i, "she" if s.w(i) in FEMALE else "he") for i in range(len(s)) if s.w(i) in FEMALE | MALE and s.t(i) == "NN"]
@@ -209,4 +230,4 @@ def missing_object(s: Sentence) -> Iterator[Candidate]:
             yield Candidate(i + 1, i + 1, ("it",), "M:PRON", f"'{s.lemma(i).capitalize()}' needs an object.", SURE)
 
 
-RULES = (case, gender, relatives, missing_subject, doubled_subject, missing_object)
+RULES = (case, objects, gender, relatives, missing_subject, doubled_subject, missing_object)

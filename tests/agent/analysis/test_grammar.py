@@ -81,6 +81,22 @@ def mended(text: str) -> str:
         ("The news are bad.", "The news is bad."),
         ("We spent two weeks at Italy.", "We spent two weeks in Italy."),
         ("He always is late.", "He is always late."),
+        # inverted, relative and two subjects
+        ("Where do your brother live?", "Where does your brother live?"),
+        ("Is your parents at home?", "Are your parents at home?"),
+        ("Are there a bank near here?", "Is there a bank near here?"),
+        ("The students who studies hard pass.", "The students who study hard pass."),
+        ("My sister and I goes to the same school.", "My sister and I go to the same school."),
+        # fixed articles and pairs
+        ("It was first time I saw snow.", "It was the first time I saw snow."),
+        ("She has cold.", "She has a cold."),
+        ("I have dog and cat.", "I have a dog and a cat."),
+        ("I like apple and banana.", "I like apples and bananas."),
+        ("I brush my tooth twice a day.", "I brush my teeth twice a day."),
+        # classes of words
+        ("He is a success person.", "He is a successful person."),
+        ("It was a very happily day.", "It was a very happy day."),
+        ("The develop of the city took years.", "The development of the city took years."),
     ],
 )
 def test_mistakes_are_mended(wrong: str, right: str) -> None:
