@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -50,7 +49,6 @@ class SessionManager:
         self.recordings = Archive(settings.data_dir, settings.recording)
         self.lessons: dict[str, Lesson] = {}
         self.ready = False
-        self.started_at = time.time()
         self._store: SqlStore | None = None
         self._journal: Journal | None = None
         self._services: Services | None = None
@@ -96,7 +94,7 @@ class SessionManager:
         self.lessons = await asyncio.to_thread(offered_lessons, self.settings.tutor)
         self._store = await open_store(self.settings.data_dir)
         await self.analyst.start()
-        orphans = await self._store.close_orphans(time.time(), self._late_report(asyncio.get_running_loop()))
+        orphans = await self._store.close_orphans(self._late_report(asyncio.get_running_loop()))
         if orphans:
             logger.info("closed {} calls that an earlier process left open", len(orphans))
         self._journal = Journal(self._store)

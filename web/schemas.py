@@ -49,6 +49,13 @@ class EngineInfo(BaseModel):
     detail: dict[str, Any] = Field(default_factory=dict)
 
 
+class StoreInfo(BaseModel):
+    """The records of calls on their way to the disk."""
+
+    waiting: int = Field(0, description="Parts of records that are not written yet.", examples=[0])
+    error: str | None = Field(None, description="Why nothing can be written at the moment.", examples=[None])
+
+
 class Status(BaseModel):
     """What the process is doing."""
 
@@ -61,6 +68,7 @@ class Status(BaseModel):
     tasks: int = Field(description="asyncio tasks of the process.", examples=[12])
     loop_lag_worst_s: float = Field(description="Worst event loop lag of about the last 10 s.", examples=[0.004])
     engines: list[EngineInfo]
+    store: StoreInfo
 
 
 class Gpu(BaseModel):

@@ -32,7 +32,8 @@ class WebState:
     peers: Peers
     session_rate: RateLimiter
     page_dir: Path
-    started_at: float = field(default_factory=time.time)
+    started_at: float = field(default_factory=time.monotonic)
+    """Monotonic seconds."""
     loading: asyncio.Task[None] | None = None
     load_error: str | None = None
 

@@ -30,8 +30,9 @@ INTERRUPTED = "interrupted"
 """The end reason of a call whose process died."""
 
 CREATE_TIME_SLACK_S = 2.0
-"""The start time of a process is computed from that of the machine, which moves when the clock is corrected."""
+"""Where the start of a process is only known by the wall clock, corrections of that clock move it."""
 
+_PROC = Path("/proc")
 _METRIC_FIELDS = frozenset(f.name for f in fields(TurnMetrics))
 
 
@@ -204,11 +205,11 @@ class SqlStore:
             await self._database.truncate_log()
         return bool(deleted)
 
-    async def close_orphans(self, at: float, make_report: Callable[[CallRecord], dict[str, Any]]) -> list[str]:
+    async def close_orphans(self, make_report: Callable[[CallRecord], dict[str, Any]]) -> list[str]:
         """Close the calls that a process left open when it died, and make their reports. Returns their ids, oldest first.
 
-        A call ended, as far as anybody knows, with its last turn, and not after ``at``. Calls of another process that is alive
-        are left alone.
+        A call ended, as far as anybody knows, with its last turn; that is later than now where the system's clock was set back
+        since. Calls of another process that is alive are left alone.
         """
         async with self._database.reading() as connection:
             query = select(SessionTable.id, SessionTable.owner).where(SessionTable.ended_at.is_(None))
@@ -218,8 +219,7 @@ class SqlStore:
             if session_id in self._live or (owner != self._owner and _is_alive(owner)):
                 continue
             record = await self.load_record(session_id)
-            last = max([record.started_at, *(turn.ended_at for turn in record.turns)])
-            record.ended_at = max(record.started_at, min(at, last))
+            record.ended_at = max([record.started_at, *(turn.ended_at for turn in record.turns)])
             record.end_reason = INTERRUPTED
             try:
                 report = await asyncio.to_thread(make_report, record)
@@ -345,13 +345,24 @@ def _read_cursor(cursor: str) -> tuple[float, str]:
 
 
 def _process_name(pid: int) -> str:
-    """A process as no later one will be called: its number, and when it was started."""
-    return f"{pid}:{psutil.Process(pid).create_time():.2f}"
+    """A process as no later one will be called: its number, and when it was started.
+
+    On Linux in clock ticks since this boot of the machine (``/proc/PID/stat``, field 22), which no setting of the clock moves.
+    """
+    try:
+        ticks = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[19]
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{pid}:{ticks}:{boot}"
+    except (OSError, IndexError):
+        return f"{pid}:{psutil.Process(pid).create_time():.2f}"
 
 
 def _is_alive(owner: str) -> bool:
+    """Whether the process that ``_process_name`` gave this name still runs."""
+    pid, _, started = owner.partition(":")
     try:
-        pid, started = owner.split(":")
+        if ":" in started:
+            return _process_name(int(pid)) == owner
         return bool(abs(psutil.Process(int(pid)).create_time() - float(started)) < CREATE_TIME_SLACK_S)
     except (ValueError, psutil.Error):
         return False

@@ -16,8 +16,8 @@ from starlette.responses import Response
 
 from web.problems import Problem, ProblemError
 from web.routes.page import app_version
-from web.schemas import EngineInfo, Gpu, GpuInfo, Health, Ready, Status, SystemInfo
-from web.state import state_of
+from web.schemas import EngineInfo, Gpu, GpuInfo, Health, Ready, Status, StoreInfo, SystemInfo
+from web.state import WebState, state_of
 
 router = APIRouter(tags=["health"])
 _GPU_FIELDS = ("index", "name", "memory.total", "memory.used", "utilization.gpu", "temperature.gpu")
@@ -52,14 +52,23 @@ async def status(request: Request) -> Status:
     return Status(
         ready=state.ready,
         version=app_version(),
-        uptime_s=round(time.time() - state.started_at, 3),
+        uptime_s=round(time.monotonic() - state.started_at, 3),
         active_calls=state.sessions.active,
         detached_calls=state.sessions.detached,
         max_calls=state.settings.limits.max_calls,
         tasks=len(asyncio.all_tasks()),
         loop_lag_worst_s=round(state.sessions.lag.worst_recent_s, 4),
         engines=infos,
+        store=_store(state),
     )
+
+
+def _store(state: WebState) -> StoreInfo:
+    try:
+        journal = state.sessions.journal
+    except RuntimeError:
+        return StoreInfo()
+    return StoreInfo(waiting=journal.waiting, error=journal.error)
 
 
 @router.get("/gpu")

@@ -17,7 +17,7 @@ from starlette.responses import FileResponse, JSONResponse
 from agent.record import CallRecord
 from pipeline.recording.archive import Recorded
 from web.problems import Problem, ProblemError
-from web.routes.sessions import require_store
+from web.routes.sessions import kept_record, kept_report
 from web.schemas import ID_EXAMPLE
 from web.state import WebState, state_of
 
@@ -54,7 +54,7 @@ async def export_session(
         return FileResponse(recorded.path, media_type=recorded.media_type, filename=name + recorded.path.suffix)
     if format == "markdown":
         return Response(to_markdown(record), media_type="text/markdown; charset=utf-8", headers=_attached(f"{name}.md"))
-    data = to_json(record, await require_store(state).get_report(session_id))
+    data = to_json(record, await kept_report(state, session_id))
     if format == "json":
         return JSONResponse(data, headers=_attached(f"{name}.json"))
     sound = await state.sessions.recordings.find(record.session_id)
@@ -89,7 +89,7 @@ async def session_audio(
 async def _ended(state: WebState, session_id: str) -> CallRecord:
     if state.sessions.get(session_id) is not None:
         raise ProblemError(409, "the session is still running; end it first", kind="session-live", title="Still running")
-    record: CallRecord | None = await require_store(state).get_session(session_id)
+    record = await kept_record(state, session_id)
     if record is None:
         raise ProblemError(404, f"there is no session {session_id!r}", kind="unknown-session", title="Unknown session")
     return record

@@ -10,9 +10,8 @@ from starlette.responses import HTMLResponse
 
 from agent.analysis.page import CONTENT_SECURITY_POLICY, to_html
 from agent.analysis.plots import plots
-from agent.record import CallRecord
 from web.problems import Problem, ProblemError
-from web.routes.sessions import MISSING, SessionId, no_session, require_store
+from web.routes.sessions import MISSING, SessionId, kept_record, kept_report, no_session
 from web.state import WebState, state_of
 
 router = APIRouter(tags=["sessions"])
@@ -38,7 +37,7 @@ async def get_report(
     if format == "json":
         return report
     live = state.sessions.get(session_id)
-    record: CallRecord | None = live.record if live else await require_store(state).get_session(session_id)
+    record = live.record if live else await kept_record(state, session_id)
     if record is None:
         raise no_session(session_id)
     lesson = state.sessions.lessons.get(record.lesson)
@@ -62,10 +61,9 @@ async def _report(state: WebState, session_id: str) -> dict[str, Any]:
         raise ProblemError(
             409, "the session is still running; its report comes at its end", kind="session-live", title="Still running"
         )
-    store = require_store(state)
-    report: dict[str, Any] | None = await store.get_report(session_id)
+    report = await kept_report(state, session_id)
     if report is None:
-        if await store.get_session(session_id) is None:
+        if await kept_record(state, session_id) is None:
             raise no_session(session_id)
         raise ProblemError(404, "this session has no report: nobody spoke in it", kind="no-report", title="No report")
     return report

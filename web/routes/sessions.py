@@ -41,6 +41,22 @@ def require_store(state: WebState) -> Any:
         raise ProblemError(503, str(e), kind="loading", title="Loading", retry_after_s=1) from None
 
 
+async def kept_record(state: WebState, session_id: str) -> CallRecord | None:
+    """The record of a session that has ended: from memory as long as the store has not taken all of it."""
+    store = require_store(state)
+    waiting = state.sessions.journal.unwritten(session_id)
+    record: CallRecord | None = waiting.record if waiting is not None else await store.get_session(session_id)
+    return record
+
+
+async def kept_report(state: WebState, session_id: str) -> dict[str, Any] | None:
+    """The same for its report."""
+    store = require_store(state)
+    waiting = state.sessions.journal.unwritten(session_id)
+    report: dict[str, Any] | None = waiting.report if waiting is not None else await store.get_report(session_id)
+    return report
+
+
 @router.post("/session", status_code=201, responses=_REFUSED)
 async def create_session(request: Request, body: NewSession | None = None) -> SessionCreated:
     """A session that waits for a connection. Connect with its resume token before it expires."""
@@ -89,11 +105,11 @@ async def get_session(request: Request, session_id: SessionId) -> SessionDetail:
     """One session with its turns and metrics; of a live one, what has happened so far."""
     state = state_of(request)
     live = state.sessions.get(session_id)
-    record: CallRecord | None = live.record if live else await require_store(state).get_session(session_id)
+    record = live.record if live else await kept_record(state, session_id)
     if record is None:
         raise no_session(session_id)
     recorded = None if live else await state.sessions.recordings.find(record.session_id)
-    report = None if live else await require_store(state).get_report(session_id)
+    report = None if live else await kept_report(state, session_id)
     return SessionDetail(
         id=record.session_id,
         started_at=iso_utc(record.started_at) or "",
@@ -124,7 +140,7 @@ async def delete_session(request: Request, session_id: SessionId) -> Response:
     if state.sessions.get(session_id) is not None:
         raise ProblemError(409, "the session is still running; end it first", kind="session-live", title="Still running")
     store = require_store(state)
-    if await store.get_session(session_id) is None:
+    if await kept_record(state, session_id) is None:
         raise no_session(session_id)
     try:
         # First, so that what cannot be deleted can still be found, and deleted later.
@@ -132,7 +148,8 @@ async def delete_session(request: Request, session_id: SessionId) -> Response:
     except OSError as e:
         logger.error("the recording of {} could not be deleted: {}", session_id, e)
         raise ProblemError(500, "its recording could not be deleted; the server's log says why", kind="not-deleted") from e
-    if not await store.delete_session(session_id):
+    waited = state.sessions.journal.forget(session_id)
+    if not await store.delete_session(session_id) and not waited:
         raise no_session(session_id)
     return Response(status_code=204)
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from agent.record import CallRecord, Turn
@@ -75,13 +76,13 @@ async def test_kill_9_loses_no_turn_and_the_call_is_closed(tmp_path: Path, turns
     assert [t.index for t in before.turns][: len(told)] == told
     assert before.turns[told[-1]].text.startswith(f"turn {told[-1]} ")
     assert before.ended_at is None
-    assert await store.close_orphans(1e9, report) == ["killed"]
+    assert await store.close_orphans(report) == ["killed"]
     after = await store.load_record("killed")
     assert (after.ended_at, after.end_reason) == (after.turns[-1].ended_at, INTERRUPTED)
     assert after.turns == before.turns
     assert await store.get_report("killed") == {"turns": len(after.turns)}
     assert [r.end_reason for r in made] == [INTERRUPTED]
-    assert await store.close_orphans(1e9, report) == []
+    assert await store.close_orphans(report) == []
     await store.close()
 
 
@@ -91,15 +92,28 @@ async def test_a_call_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
         await asyncio.to_thread(process.stdout.readline)
         store = await open_store(tmp_path)
         await store.open(CallRecord("ours", 2000.0, "webrtc", "beginner", "introductions"))
-        assert await store.close_orphans(1e9, lambda _: {}) == []
+        assert await store.close_orphans(lambda _: {}) == []
     # The writer is dead now; our own call is not an orphan of this store, but it is one of a later store in this process.
-    assert await store.close_orphans(1e9, lambda _: {}) == ["killed"]
+    assert await store.close_orphans(lambda _: {}) == ["killed"]
     assert (await store.load_record("ours")).ended_at is None
     await store.close()
     again = await open_store(tmp_path)
-    assert await again.close_orphans(1e9, lambda _: {}) == ["ours"]
+    assert await again.close_orphans(lambda _: {}) == ["ours"]
     assert (await again.load_record("ours")).ended_at == 2000.0
     await again.close()
+
+
+async def test_a_clock_that_was_set_ends_no_call_of_a_living_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = psutil.Process.create_time
+    with writer(tmp_path) as process:
+        assert process.stdout is not None
+        await asyncio.to_thread(process.stdout.readline)
+        # The system tells when a process began by the time of day, reckoned back from now.
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self: true(self) + 3600.0)
+        store = await open_store(tmp_path)
+        assert await store.close_orphans(lambda _: {}) == []
+    assert await store.close_orphans(lambda _: {}) == ["killed"]
+    await store.close()
 
 
 async def test_a_report_that_fails_does_not_keep_the_call_open(tmp_path: Path) -> None:
@@ -115,9 +129,8 @@ async def test_a_report_that_fails_does_not_keep_the_call_open(tmp_path: Path) -
         return {"fine": True}
 
     store = await open_store(tmp_path)
-    assert await store.close_orphans(1002.0, report) == ["b", "a"]
-    # The end is never later than now.
-    assert (await store.load_record("a")).ended_at == 1002.0
+    assert await store.close_orphans(report) == ["b", "a"]
+    assert (await store.load_record("a")).ended_at == 5000.0
     assert await store.get_report("a") == {"notes": ["The report could not be made."]}
     assert await store.get_report("b") == {"fine": True}
     await store.close()
