@@ -28,6 +28,7 @@ from pipecat.services.stt_service import STTService
 from pipecat.services.tts_service import TTSService
 
 from pipeline.engine import CallState, EngineStatus
+from pipeline.options import OptionName
 
 STT_FINAL_S = 0.05
 STT_TEXT = "the quick brown fox"
@@ -110,6 +111,7 @@ class FakeEngine:
     def __init__(self, stage: Stage, make: Callable[[], FrameProcessor]) -> None:
         self.name = "fake"
         self.stage: Stage = stage
+        self.honours: frozenset[OptionName] = frozenset()
         self._make = make
 
     async def load(self) -> None:

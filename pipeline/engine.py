@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from pipecat.processors.frame_processor import FrameProcessor
 
 from agent.record import Level
+from pipeline.options import CallOptions, OptionName
 
 Stage = Literal["stt", "llm", "tts"]
 EngineState = Literal["unloaded", "loading", "ready", "failed"]
@@ -22,9 +23,13 @@ class AtCapacity(RuntimeError):
         self.retry_after_s = retry_after_s
 
 
+class NotLoaded(AtCapacity):
+    """An engine that every call needs is unloaded, or failed to load: no call can begin until somebody loads it."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """What ``/status`` says of an engine."""
+    """What an engine says of itself."""
 
     name: str
     stage: Literal["stt", "llm", "tts"]
@@ -43,6 +48,8 @@ class CallState:
     """Replies that the learner is expected to give to the tutor's last line; empty where anything may be said."""
     careful: list[str] = field(default_factory=list)
     """Further ones that must not be taken by mistake: learners' errors, and goodbyes."""
+    options: CallOptions = field(default_factory=CallOptions)
+    """What the learner has set. An engine that honours an option reads it here when an answer begins."""
     on_reply: Callable[[Any], None] | None = None
     """Called with the ``agent.tutor.TutorReply`` as soon as a scripted tutor has chosen it."""
 
@@ -60,12 +67,20 @@ class Engine(Protocol):
         """Which stage of a call it makes."""
         ...
 
+    @property
+    def honours(self) -> frozenset[OptionName]:
+        """The options of a call (``CallState.options``) that change what it does."""
+        ...
+
     async def load(self) -> None:
-        """Load and warm up what calls share. Called once before the process is ready; must not block the loop > 20 ms."""
+        """Load and warm up what calls share: before the process is ready, and again after ``close``.
+
+        Must not block the loop > 20 ms. One that fails raises; ``close`` is then called.
+        """
         ...
 
     async def close(self) -> None:
-        """Release everything that ``load`` took. Safe to call twice."""
+        """Release everything that ``load`` took: processes, threads, memory. Safe to call twice, and without a ``load``."""
         ...
 
     def status(self) -> EngineStatus:
@@ -84,9 +99,17 @@ class Engine(Protocol):
 class SimpleEngine:
     """An engine whose calls share nothing: ``make`` builds the stage for each call, and has imported before what it needs."""
 
-    def __init__(self, name: str, stage: Stage, make: Callable[[CallState], FrameProcessor]) -> None:
+    def __init__(
+        self,
+        name: str,
+        stage: Stage,
+        make: Callable[[CallState], FrameProcessor],
+        *,
+        honours: Collection[OptionName] = (),
+    ) -> None:
         self.name = name
         self.stage: Stage = stage
+        self.honours: frozenset[OptionName] = frozenset(honours)
         self._make = make
         self._state: EngineState = "unloaded"
 

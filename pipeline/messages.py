@@ -16,6 +16,9 @@ from agent.record import Level
 MAX_TEXT_CHARS = 2_000
 INPUT_RATE_HZ = 16_000
 OUTPUT_RATE_HZ = 24_000
+OptionNumber = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+OptionWhole = Annotated[int, Field(strict=True)]
+"""Options of a call; their ranges are the settings'."""
 
 
 class _Message(BaseModel):
@@ -67,6 +70,15 @@ class SetLesson(_Message):
     lesson: Annotated[str, Field(min_length=1, max_length=100)]
 
 
+class SetOptions(_Message):
+    """Change options of the call from the tutor's next answer on; one that is left out stays. ``pipeline.options`` has them."""
+
+    type: Literal["set_options"] = "set_options"
+    temperature: OptionNumber | None = None
+    max_tokens: OptionWhole | None = None
+    speech_rate: OptionNumber | None = None
+
+
 class Resume(_Message):
     """Take up a detached session. The first message of a new connection."""
 
@@ -87,9 +99,10 @@ class Playout(_Message):
 
 
 ClientMessage = Annotated[
-    EndConversation | SetLevel | Ping | TextInput | Interrupt | SetLesson | Resume | Playout, Field(discriminator="type")
+    EndConversation | SetLevel | Ping | TextInput | Interrupt | SetLesson | SetOptions | Resume | Playout,
+    Field(discriminator="type"),
 ]
-EXTRA_CLIENT_TYPES = frozenset({"text", "interrupt", "set_lesson", "resume", "playout"})
+EXTRA_CLIENT_TYPES = frozenset({"text", "interrupt", "set_lesson", "set_options", "resume", "playout"})
 _client_messages: TypeAdapter[ClientMessage] = TypeAdapter(ClientMessage)
 
 
@@ -97,7 +110,7 @@ _client_messages: TypeAdapter[ClientMessage] = TypeAdapter(ClientMessage)
 
 
 class Connected(_Message):
-    """First message. ``resume_token``, ``level`` and ``lesson`` are sent only with extras.
+    """First message. ``resume_token``, ``level``, ``lesson`` and ``options`` are sent only with extras.
 
     ``recording`` is true where both voices of the call are kept, whatever the client asked for; else it is left out.
     """
@@ -109,6 +122,7 @@ class Connected(_Message):
     lesson: str | None = None
     resumed: bool | None = None
     recording: Literal[True] | None = None
+    options: dict[str, float] | None = None
 
 
 class Transcript(_Message):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from loguru import logger
@@ -41,12 +41,14 @@ from pipeline.messages import (
     ServerMessage,
     SetLesson,
     SetLevel,
+    SetOptions,
     Suggestions,
     TextInput,
     TurnAnalysis,
 )
 from pipeline.metrics import prometheus
 from pipeline.models import SharedModels
+from pipeline.options import BadOption, CallOptions
 from pipeline.recording.archive import Archive
 from pipeline.recording.recorder import SessionRecorder
 from pipeline.settings.tree import Settings
@@ -99,6 +101,7 @@ class Session:
         lesson: str,
         on_ended: Callable[[Session], None] | None = None,
         record: bool = True,
+        options: CallOptions | None = None,
     ) -> None:
         self.id = secrets.token_hex(8)
         self.resume_token = secrets.token_urlsafe(24)
@@ -116,7 +119,13 @@ class Session:
         self.now = services.wall.from_here()
         """The time of day in this session, in seconds since the epoch: even, whatever is done to the system's clock."""
         self.record = CallRecord(session_id=self.id, started_at=self.now(), door=door, level=level, lesson=lesson)
-        self.call_state = CallState(session_id=self.id, level=level, lesson=lesson, on_reply=self._on_reply)
+        self.call_state = CallState(
+            session_id=self.id,
+            level=level,
+            lesson=lesson,
+            options=options or CallOptions.of(services.settings.options),
+            on_reply=self._on_reply,
+        )
         self._call: Call | None = None
         self._transport: CallTransport | None = None
         self._lock = asyncio.Lock()
@@ -181,6 +190,7 @@ class Session:
             lesson=self.record.lesson,
             resumed=self.state != "new",
             recording=self.recording or None,
+            options=asdict(self.call_state.options),
         )
 
     async def attach(self, transport: CallTransport) -> None:
@@ -297,6 +307,13 @@ class Session:
                 self.call_state.level = self.record.level = level
                 if self._journal is not None:
                     self._journal.update(level=level)
+            case SetOptions():
+                # Kept by the session, so that a connection that is taken up again has them too.
+                state, ranges = self.call_state, self.services.settings.options
+                try:
+                    state.options = state.options.changed(message.model_dump(exclude={"type"}), ranges)
+                except BadOption as e:
+                    await self.send(Error(message=f"set_options: {e}"))
             case SetLesson(lesson=lesson):
                 if lesson not in self.services.lessons:
                     await self.send(

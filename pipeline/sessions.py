@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from loguru import logger
@@ -13,12 +13,15 @@ from agent.record import CallRecord, Level
 from pipeline.analyst import Analyst
 from pipeline.engine import AtCapacity, Engine
 from pipeline.lessons import offered_lessons
+from pipeline.loading import EngineLoader
 from pipeline.metrics import prometheus
 from pipeline.metrics.loop_lag import LoopLagMonitor
 from pipeline.models import SharedModels
+from pipeline.options import CallOptions
 from pipeline.recording.archive import Archive
 from pipeline.registry import make_engines
 from pipeline.session import Services, Session
+from pipeline.settings.engines import STAGES
 from pipeline.settings.tree import Settings
 from pipeline.store.journal import Journal
 from pipeline.store.sql_recorder import SqlStore, open_store
@@ -28,6 +31,10 @@ ORPHAN_REPORT_S = 20.0
 
 WRITTEN_WITHIN_S = 5.0
 """How long the end of the process waits for records that are not written yet."""
+
+
+class CallsRunning(RuntimeError):
+    """Engines cannot be unloaded while calls need them; the text says how many."""
 
 
 class UnknownLesson(ValueError):
@@ -42,19 +49,26 @@ class SessionManager:
 
     def __init__(self, settings: Settings, *, engines: Mapping[str, Engine] | None = None) -> None:
         self.settings = settings
-        self.engines: dict[str, Engine] = {**make_engines(settings, skip=frozenset(engines or ())), **(engines or {})}
+        made = {**make_engines(settings, skip=frozenset(engines or ())), **(engines or {})}
+        self.engines: dict[str, Engine] = {stage: made[stage] for stage in STAGES}
         self.models = SharedModels()
         self.lag = LoopLagMonitor()
         self.analyst = Analyst()
+        self.loader = EngineLoader(self.engines, not_counted=lambda: {pid for pid in [self.analyst.pid] if pid is not None})
         self.recordings = Archive(settings.data_dir, settings.recording)
         self.lessons: dict[str, Lesson] = {}
-        self.ready = False
         self._store: SqlStore | None = None
         self._journal: Journal | None = None
         self._services: Services | None = None
         self._sessions: dict[str, Session] = {}
         self._tokens: dict[str, Session] = {}
+        self._started = False
         self._closing = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether calls can begin."""
+        return self._started and not self._closing and self.loader.ready
 
     @property
     def store(self) -> SqlStore:
@@ -89,7 +103,11 @@ class SessionManager:
         return sum(s.state in ("new", "detached") for s in self._sessions.values())
 
     async def start(self) -> None:
-        """Open the store, close what an earlier process left open, and load the engines and models."""
+        """Open the store, close what an earlier process left open, and load models and engines, one after the other.
+
+        Raises:
+            pipeline.loading.LoadFailed: engines that failed; all else is ready, and ``loader`` may load them later.
+        """
         self.lag.start()
         self.lessons = await asyncio.to_thread(offered_lessons, self.settings.tutor)
         self._store = await open_store(self.settings.data_dir)
@@ -102,17 +120,34 @@ class SessionManager:
             self.settings, self.engines, self.models, self._journal, self.lessons, self.analyst, self.recordings
         )
         self.recordings.start()
-        await asyncio.gather(self.models.load(), *(engine.load() for engine in self.engines.values()))
-        self.ready = True
+        await self.models.load()
+        self._started = True
+        await self.loader.load()
+
+    def missing(self) -> str | None:
+        """Which engines are unloaded or have failed, and what to do; ``None`` where there are none, or before the start."""
+        return self.loader.missing() if self._started and not self._closing else None
+
+    async def unload(self, stages: Iterable[str] | None = None) -> None:
+        """Release the engines of ``stages``, or all of them; calls are refused until they are loaded again.
+
+        Raises:
+            CallsRunning: a session has not ended, be it without its client for the moment.
+        """
+        await self.loader.unload(stages, check=self._check_idle)
+
+    def _check_idle(self) -> None:
+        if live := len(self._sessions):
+            calls = "1 session has" if live == 1 else f"{live} sessions have"
+            raise CallsRunning(f"{calls} not ended; end them first (DELETE /session/{{id}}), or wait")
 
     async def close(self) -> None:
         """End every session with its report, then release engines, models and store. Safe to call twice."""
-        self.ready = False
         self._closing = True
         sessions = list(self._sessions.values())
         await asyncio.gather(*(s.end("the server is stopping") for s in sessions), return_exceptions=True)
         await asyncio.gather(*(s.settle() for s in sessions), return_exceptions=True)
-        await asyncio.gather(*(e.close() for e in self.engines.values()), return_exceptions=True)
+        await self.loader.close()
         await self.analyst.close()
         await self.models.close()
         await self.recordings.close()
@@ -132,9 +167,10 @@ class SessionManager:
         return report
 
     def admit(self) -> None:
-        """Raise ``AtCapacity`` where one more call would not be served well."""
-        if not self.ready or self._closing:
+        """Raise ``AtCapacity`` where one more call would not be served well; ``NotLoaded`` where an engine is unloaded."""
+        if not self._started or self._closing:
             raise AtCapacity("the server is not ready for calls", retry_after_s=2.0)
+        self.loader.admit()
         live = len(self._sessions)
         if live >= self.settings.limits.max_calls:
             prometheus.REFUSED.labels("calls").inc()
@@ -146,14 +182,27 @@ class SessionManager:
                 prometheus.REFUSED.labels(engine.stage).inc()
                 raise
 
-    async def create(self, *, door: str, level: Level | None = None, lesson: str | None = None, record: bool = True) -> Session:
+    async def create(
+        self,
+        *,
+        door: str,
+        level: Level | None = None,
+        lesson: str | None = None,
+        record: bool = True,
+        options: Mapping[str, Any] | None = None,
+    ) -> Session:
         """A new session, which waits ``resume_for_s`` for its first connection. Without ``record`` it is never recorded.
+
+        ``options`` are those of ``pipeline.options`` by name; what is not there is the settings' default.
 
         Raises:
             AtCapacity: no place, or an engine is at its limit.
+            BadOption: one of ``options`` is outside its range.
             UnknownLesson: ``lesson`` does not exist.
         """
         self.admit()
+        ranges = self.settings.options
+        chosen = CallOptions.of(ranges).changed(options or {}, ranges)
         lesson = lesson or self.settings.tutor.lesson
         if lesson not in self.lessons:
             raise UnknownLesson(f"unknown lesson {lesson!r}; there are: {', '.join(sorted(self.lessons))}")
@@ -165,6 +214,7 @@ class SessionManager:
             lesson=lesson,
             on_ended=self._forget,
             record=record,
+            options=chosen,
         )
         self._sessions[session.id] = session
         self._tokens[session.resume_token] = session

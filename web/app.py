@@ -18,6 +18,7 @@ from loguru import logger
 from starlette.middleware.cors import CORSMiddleware
 
 from pipeline.engine import Engine
+from pipeline.loading import LoadFailed
 from pipeline.sessions import SessionManager
 from pipeline.settings.tree import Settings
 from pipeline.transports.signalling import Signalling
@@ -29,7 +30,7 @@ from web.guard import Guard
 from web.openapi import describe
 from web.origin import host_policy, parse_allowed_origins
 from web.rate import RateLimiter
-from web.routes import health, history, lessons, page, report, sessions, upload
+from web.routes import health, history, lessons, models, page, report, sessions, upload
 from web.state import WebState
 
 _ABOUT = """A self-hosted voice tutor for learners of English.
@@ -39,6 +40,7 @@ Errors are problem documents (RFC 9457). Times are ISO 8601 in UTC."""
 _TAGS = [
     {"name": "page", "description": "The page and its login."},
     {"name": "health", "description": "How the process and its machine are doing."},
+    {"name": "models", "description": "Loading and unloading the engines."},
     {"name": "lessons", "description": "What a call can be about."},
     {"name": "sessions", "description": "Live and past conversations."},
     {"name": "webrtc", "description": "The WebRTC door."},
@@ -83,6 +85,7 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
     for router in (
         page.router,
         health.router,
+        models.router,
         lessons.router,
         sessions.router,
         report.router,
@@ -138,9 +141,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _load(state: WebState) -> None:
     try:
-        await asyncio.gather(state.sessions.start(), warm_up(state.settings.webrtc))
+        # Not at once with the engines, whose memory is measured while they load.
+        await warm_up(state.settings.webrtc)
+        await state.sessions.start()
+    except LoadFailed as e:
+        logger.error("no calls until the engines are loaded (POST /models/load): {}", e)
     except Exception as e:
-        state.load_error = f"{type(e).__name__}: {e}"
+        state.start_error = f"{type(e).__name__}: {e}"
         logger.opt(exception=e).error("loading failed")
     else:
         logger.info("ready for calls")

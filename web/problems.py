@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from pipeline.engine import AtCapacity
+from pipeline.engine import AtCapacity, NotLoaded
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -85,6 +85,11 @@ def at_capacity(e: AtCapacity) -> ProblemError:
     return ProblemError(429, str(e), kind="at-capacity", title="At capacity", retry_after_s=e.retry_after_s)
 
 
+def not_loaded(e: NotLoaded, status: int = 503) -> ProblemError:
+    """The refusal of a call while an engine is unloaded."""
+    return ProblemError(status, str(e), kind="unloaded", title="Unloaded", retry_after_s=e.retry_after_s)
+
+
 async def _http(request: Request, e: Exception) -> Response:
     assert isinstance(e, HTTPException)
     headers = dict(e.headers or {})
@@ -127,7 +132,7 @@ def _where(loc: tuple[Any, ...]) -> str:
 
 async def _capacity(request: Request, e: Exception) -> Response:
     assert isinstance(e, AtCapacity)
-    return await _http(request, at_capacity(e))
+    return await _http(request, not_loaded(e) if isinstance(e, NotLoaded) else at_capacity(e))
 
 
 async def _unexpected(request: Request, e: Exception) -> Response:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.record import LEVELS, Level
+from pipeline.messages import OptionNumber, OptionWhole
+from pipeline.options import OPTION_STAGES, OptionName
 
 ID_EXAMPLE = "9f86d081884c7d65"
 
@@ -46,7 +48,33 @@ class EngineInfo(BaseModel):
     name: str = Field(examples=["pocketsphinx"])
     stage: Literal["stt", "llm", "tts"]
     state: Literal["unloaded", "loading", "ready", "failed"]
+    error: str | None = Field(None, description="Why it failed to load.")
+    load_s: float | None = Field(None, description="Seconds that loading it took, warm-up included.", examples=[1.4])
+    memory_mb: float | None = Field(
+        None, description="Memory in MB, measured: what this process and its children had more of after loading it."
+    )
+    honours: list[str] = Field(default_factory=list, description="The options of a call that change what it does.")
     detail: dict[str, Any] = Field(default_factory=dict)
+
+
+class EngineChoice(BaseModel):
+    """Which engine is meant, by its stage; all of them by default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    engine: Literal["stt", "llm", "tts", "all"] = "all"
+
+    @property
+    def stages(self) -> list[str] | None:
+        """Its stages; ``None`` for all."""
+        return None if self.engine == "all" else [self.engine]
+
+
+class Models(BaseModel):
+    """The engines afterwards."""
+
+    ready: bool = Field(description="Whether calls can begin.")
+    engines: list[EngineInfo]
 
 
 class StoreInfo(BaseModel):
@@ -146,6 +174,18 @@ class AudioRates(BaseModel):
     output_rate: int
 
 
+class OptionInfo(BaseModel):
+    """An option of a call, the values that it may have, and whether it changes anything."""
+
+    name: OptionName
+    min: float
+    max: float
+    default: float
+    whole: bool = Field(description="Whether it takes whole numbers only.")
+    used: bool = Field(description="Whether the engine that it is for honours it.")
+    reason: str | None = Field(None, description="Why it changes nothing.", examples=["The scripted tutor does not use it."])
+
+
 class ClientConfig(BaseModel):
     """Everything that a page needs to know before a call."""
 
@@ -160,9 +200,23 @@ class ClientConfig(BaseModel):
     max_call_s: float
     recording: bool = Field(False, description="Whether calls are recorded unless their learner declines.")
     upload_max_bytes: int = Field(description="Largest audio file that can be sent as a turn.")
+    options: list[OptionInfo] = Field(default_factory=list, description="What a learner may set for a call.")
 
 
-class NewSession(BaseModel):
+class WantedOptions(BaseModel):
+    """Options of a call; `GET /api/client-config` has their ranges, and what is left out is the default."""
+
+    temperature: OptionNumber | None = None
+    max_tokens: OptionWhole | None = None
+    speech_rate: OptionNumber | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those that are given, by name."""
+        return {name: value for name in OPTION_STAGES if (value := getattr(self, name)) is not None}
+
+
+class NewSession(WantedOptions):
     """How a session is to begin; what is left out comes from the settings."""
 
     model_config = ConfigDict(
@@ -231,7 +285,7 @@ class Ended(BaseModel):
     report: dict[str, Any]
 
 
-class OfferData(BaseModel):
+class OfferData(WantedOptions):
     """What a WebRTC client may ask for with its offer."""
 
     model_config = ConfigDict(extra="ignore")

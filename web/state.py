@@ -35,12 +35,18 @@ class WebState:
     started_at: float = field(default_factory=time.monotonic)
     """Monotonic seconds."""
     loading: asyncio.Task[None] | None = None
-    load_error: str | None = None
+    start_error: str | None = None
+    """Why the server cannot take calls whatever is loaded."""
+
+    @property
+    def load_error(self) -> str | None:
+        """Why calls cannot begin, where something has failed."""
+        return self.start_error or self.sessions.loader.failures()
 
     @property
     def ready(self) -> bool:
         """Whether calls can begin."""
-        return self.sessions.ready and self.load_error is None
+        return self.sessions.ready and self.start_error is None
 
 
 def state_of(connection: HTTPConnection) -> WebState:

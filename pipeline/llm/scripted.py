@@ -16,6 +16,7 @@ from agent.scripted import ScriptedTutor, chunks
 from agent.tutor import Message, Tutor
 from pipeline.engine import CallState, EngineState, EngineStatus
 from pipeline.lessons import offered_lessons
+from pipeline.options import OptionName
 from pipeline.settings.tree import Settings, TutorSettings
 
 _ROLES = ("user", "assistant")
@@ -61,6 +62,8 @@ class ScriptedEngine:
 
     name = "scripted"
     stage: Literal["llm"] = "llm"
+    honours: frozenset[OptionName] = frozenset()
+    """None: a script has no other words, and no more or fewer of them."""
 
     def __init__(self, settings: TutorSettings) -> None:
         self._settings = settings
@@ -78,7 +81,8 @@ class ScriptedEngine:
         logger.debug("scripted tutor: {} lessons", len(lessons))
 
     async def close(self) -> None:
-        """Nothing to release."""
+        """Forget the lessons."""
+        self._tutor, self._lessons = None, []
         self._state = "unloaded"
 
     def status(self) -> EngineStatus:

@@ -218,6 +218,50 @@ class TutorSettings(Section):
     )
 
 
+class _OptionRange(Section):
+    """What one option may be."""
+
+    @field_validator("default", check_fields=False)
+    @classmethod
+    def _within(cls, value: float, info: ValidationInfo) -> float:
+        low, high = info.data.get("min"), info.data.get("max")
+        if low is not None and high is not None and not low <= value <= high:
+            raise ValueError(f"the default must lie between min ({low:g}) and max ({high:g})")
+        return value
+
+
+class TemperatureOption(_OptionRange):
+    """How freely a language model chooses its words."""
+
+    min: float = Field(0.0, ge=0, le=2, description="Least: 0 always takes the likeliest word.")
+    max: float = Field(1.5, ge=0, le=2, description="Most.")
+    default: float = Field(0.7, ge=0, le=2, description="Where a learner sets none; between min and max.")
+
+
+class MaxTokensOption(_OptionRange):
+    """The longest answer of a language model, in tokens (some three quarters of a word each)."""
+
+    min: int = Field(20, ge=1, description="Least.")
+    max: int = Field(500, ge=1, description="Most.")
+    default: int = Field(200, ge=1, description="Where a learner sets none; between min and max.")
+
+
+class SpeechRateOption(_OptionRange):
+    """How fast the tutor speaks, as a multiple of the voice's own rate."""
+
+    min: float = Field(0.7, ge=0.25, le=1, description="Slowest.")
+    max: float = Field(1.5, ge=1, le=4, description="Fastest.")
+    default: float = Field(1.0, gt=0, description="Where a learner sets none; between min and max.")
+
+
+class OptionSettings(Section):
+    """What learners may set for their own calls. An option that no chosen engine uses changes nothing."""
+
+    temperature: TemperatureOption = Field(default_factory=TemperatureOption)
+    max_tokens: MaxTokensOption = Field(default_factory=MaxTokensOption)
+    speech_rate: SpeechRateOption = Field(default_factory=SpeechRateOption)
+
+
 class Settings(Section):
     """The whole tree: one YAML file, overridden by ``PARLEY_SECTION__KEY``."""
 
@@ -238,3 +282,4 @@ class Settings(Section):
     llm: LLMSettings = Field(default_factory=LLMSettings)
     tts: TTSSettings = Field(default_factory=TTSSettings)
     tutor: TutorSettings = Field(default_factory=TutorSettings)
+    options: OptionSettings = Field(default_factory=OptionSettings)

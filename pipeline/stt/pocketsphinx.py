@@ -29,8 +29,10 @@ from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.time import time_now_iso8601
 
 from pipeline.engine import AtCapacity, CallState, EngineState, EngineStatus
+from pipeline.options import OptionName
 from pipeline.settings.tree import PocketsphinxSettings, Settings
 from pipeline.stt.recognition import RecogniserError, Recognition, UtteranceCancelled
+from pipeline.stt.sphinx_link import end_fork_server
 from pipeline.stt.sphinx_pool import BYTES_PER_S, SphinxPool, Utterance
 
 RATE_HZ = 16_000
@@ -52,6 +54,7 @@ class PocketsphinxEngine:
 
     name = "pocketsphinx"
     stage: Literal["stt"] = "stt"
+    honours: frozenset[OptionName] = frozenset()
 
     def __init__(self, settings: PocketsphinxSettings) -> None:
         self._settings = settings
@@ -76,8 +79,9 @@ class PocketsphinxEngine:
         self._state, self._error = "ready", None
 
     async def close(self) -> None:
-        """End the workers."""
+        """End the workers, and the process that they were forked from."""
         await self.pool.close()
+        await asyncio.to_thread(end_fork_server)
         self._state = "unloaded"
 
     def status(self) -> EngineStatus:

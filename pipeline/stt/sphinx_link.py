@@ -8,6 +8,7 @@ import multiprocessing
 import socket
 from collections.abc import Callable
 from concurrent.futures import Executor
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -30,11 +31,21 @@ def forkserver_context() -> ForkServerContext:
     Python 3.11's fork server does not get this program's ``sys.path``: where this package is neither installed nor in the
     working directory, each worker loads the models itself (``preloaded`` in the pool's status is false then).
 
-    The fork server belongs to the whole program: it and multiprocessing's resource tracker end with it, not with a pool.
+    The fork server belongs to the whole program, not to a pool: ``end_fork_server`` ends it.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.stt.sphinx_preload"])
     return context
+
+
+_running: set[WorkerLink] = set()
+
+
+def end_fork_server() -> None:
+    """End the fork server, with the models that it holds, unless it has workers; the next worker starts it anew. Blocks."""
+    if not _running:
+        # There is no public way; the models (100 MB and more) would stay in memory for as long as the program runs.
+        forkserver._forkserver._stop()  # type: ignore[attr-defined]
 
 
 class WorkerLink:
@@ -64,6 +75,7 @@ class WorkerLink:
         """
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
+        _running.add(self)
         try:
             process = context.Process(target=sphinx_worker.run, args=(theirs,), name=f"sphinx-{self.worker}", daemon=True)
             self._process = process
@@ -104,6 +116,7 @@ class WorkerLink:
             self._writer.transport.abort()
         if self._process is not None and self._process.pid is not None:
             await asyncio.get_running_loop().run_in_executor(self._executor, _reap, self._process)
+        _running.discard(self)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         buffer = bytearray()

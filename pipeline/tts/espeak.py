@@ -14,6 +14,7 @@ from pipecat.services.tts_service import TTSService
 
 from agent.record import Level, Word
 from pipeline.engine import CallState, EngineState, EngineStatus
+from pipeline.options import OptionName
 from pipeline.settings.tree import EspeakSettings, Settings
 from pipeline.tts.clauses import ClauseAggregator
 from pipeline.tts.espeak_engine import EspeakSynthesizer, Utterance
@@ -49,7 +50,7 @@ class EspeakTTSService(TTSService):
     Args:
         synthesizer: Loaded, shared by all calls.
         settings: Voice, rate and pitch.
-        call: Its level sets the speech rate when a reply begins.
+        call: Its level and its option ``speech_rate`` set the speech rate when a reply begins.
         on_words: Called with the context id and the words that have just become known, in order; together they are the
             reply's words. It may be set later, and runs on the event loop.
         sample_rate: Output rate in Hz; by default the pipeline's.
@@ -194,7 +195,7 @@ class EspeakTTSService(TTSService):
     def _reply(self, context_id: str) -> _Reply:
         reply = self._replies.get(context_id)
         if reply is None:
-            rate = round(self._espeak.rate_wpm * LEVEL_RATE[self._call.level])
+            rate = round(self._espeak.rate_wpm * LEVEL_RATE[self._call.level] * self._call.options.speech_rate)
             reply = self._replies[context_id] = _Reply(min(MAX_RATE_WPM, max(MIN_RATE_WPM, rate)))
             while len(self._replies) > _KEPT_REPLIES:
                 self._replies.popitem(last=False)
@@ -206,6 +207,7 @@ class EspeakEngine:
 
     name: str = "espeak"
     stage: Literal["stt", "llm", "tts"] = "tts"
+    honours: frozenset[OptionName] = frozenset({"speech_rate"})
 
     def __init__(self, settings: EspeakSettings) -> None:
         self._settings = settings
@@ -234,7 +236,7 @@ class EspeakEngine:
         self._state = "ready"
 
     async def close(self) -> None:
-        """End the thread. Safe to call twice."""
+        """End the thread. Safe to call twice. The library itself stays: the spare voice is spoken by it, and it is small."""
         await self._synthesizer.close()
         self._state = "unloaded"
 

@@ -34,6 +34,7 @@ from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from websockets.asyncio.client import ClientConnection, connect
 
 from pipeline.engine import AtCapacity, CallState, EngineStatus
+from pipeline.options import OptionName
 from pipeline.settings.tree import Settings
 from web.app import create_app
 from web.serving import prepare_socket, uvicorn_options
@@ -97,21 +98,25 @@ class StandIn:
     def __init__(self, stage: Literal["stt", "llm", "tts"], make: Callable[[], FrameProcessor]) -> None:
         self.name = f"stand-in {stage}"
         self.stage: Literal["stt", "llm", "tts"] = stage
+        self.honours: frozenset[OptionName] = frozenset()
         self.full = False
         self.broken = False
         self.load_error: Exception | None = None
         self.hold = asyncio.Event()
         self.hold.set()
         self.made: list[Any] = []
+        self.calls: list[CallState] = []
+        self.loads = self.closes = 0
         self._make = make
 
     async def load(self) -> None:
+        self.loads += 1
         await self.hold.wait()
         if self.load_error is not None:
             raise self.load_error
 
     async def close(self) -> None:
-        pass
+        self.closes += 1
 
     def status(self) -> EngineStatus:
         return EngineStatus(self.name, self.stage, "ready", {"made": len(self.made)})
@@ -124,6 +129,7 @@ class StandIn:
         if self.broken:
             raise RuntimeError("it broke")
         self.made.append(self._make())
+        self.calls.append(call)
         processor: FrameProcessor = self.made[-1]
         return processor
 

@@ -255,7 +255,7 @@ async def test_the_openapi_description_is_whole(serve):
         "/", "/login", "/health", "/ready", "/status", "/gpu", "/system", "/metrics", "/config", "/session",
         "/session/{session_id}", "/api/sessions", "/api/sessions/{session_id}", "/api/sessions/{session_id}/report",
         "/api/sessions/{session_id}/report/plots", "/api/sessions/{session_id}/export", "/api/sessions/{session_id}/audio",
-        "/api/lessons", "/api/ice-servers", "/api/client-config", "/api/offer",
+        "/api/lessons", "/api/ice-servers", "/api/client-config", "/api/offer", "/models/load", "/models/unload",
     } == paths.keys()  # fmt: skip
     names = set(schema["components"]["schemas"])
     assert "Problem" in names

@@ -14,12 +14,14 @@ from fastapi import APIRouter, Request
 from loguru import logger
 
 from pipeline.call import BuildFailed
+from pipeline.engine import NotLoaded
+from pipeline.options import BadOption
 from pipeline.session import Session
 from pipeline.sessions import UnknownLesson
 from pipeline.transports.base import CallTransport
 from pipeline.transports.signalling import BadOffer, UnknownPeer
-from web.problems import Problem, ProblemError
-from web.routes.sessions import unknown_lesson
+from web.problems import Problem, ProblemError, not_loaded
+from web.routes.sessions import bad_option, unknown_lesson
 from web.schemas import Answer, Candidates, Done, Offer
 from web.state import WebState, count_session, state_of
 
@@ -27,7 +29,8 @@ router = APIRouter(prefix="/api", tags=["webrtc"])
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The SDP cannot be answered."},
     404: {"model": Problem, "description": "The pc_id or the resume token belongs to no session (any more)."},
-    429: {"model": Problem, "description": "At capacity, or too many sessions; see Retry-After."},
+    422: {"model": Problem, "description": "An unknown lesson, or an option outside its range."},
+    429: {"model": Problem, "description": "At capacity, unloaded, or too many sessions; see Retry-After."},
 }
 
 
@@ -70,7 +73,11 @@ async def offer(request: Request, body: Offer) -> Answer:
         session = known
         if session is None:
             session = await state.sessions.create(
-                door="webrtc", level=body.data.level, lesson=body.data.lesson, record=body.data.record
+                door="webrtc",
+                level=body.data.level,
+                lesson=body.data.lesson,
+                record=body.data.record,
+                options=body.data.options,
             )
         tried = session
         if session.state == "new":
@@ -170,6 +177,10 @@ def _as_problem(e: BaseException) -> ProblemError | None:
     match e:
         case UnknownLesson():
             return unknown_lesson(e)
+        case BadOption():
+            return bad_option(e)
+        case NotLoaded():
+            return not_loaded(e, 429)  # clients repeat an offer at once after a 5xx
         case BadOffer():
             return _bad_offer(e)
         case BuildFailed():

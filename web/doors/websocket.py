@@ -18,7 +18,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from agent.record import LEVELS, Level
 from pipeline.call import BuildFailed
-from pipeline.engine import AtCapacity
+from pipeline.engine import AtCapacity, NotLoaded
 from pipeline.messages import (
     EXTRA_CLIENT_TYPES,
     INPUT_RATE_HZ,
@@ -33,6 +33,7 @@ from pipeline.messages import (
     parse_client_message,
     to_wire,
 )
+from pipeline.options import read_options
 from pipeline.session import Session
 from pipeline.sessions import UnknownLesson
 from pipeline.transports.pacing import SpeedMeter
@@ -210,14 +211,17 @@ class _Conversation:
         level, lesson = self._wanted_level(), self._query.get("lesson")
         sessions = self._state.sessions
         record = self._wants_recording()
+        options, problems = read_options(self._query, self._state.settings.options)
+        self._notices += problems
         try:
             try:
-                return await sessions.create(door="websocket", level=level, lesson=lesson, record=record)
+                return await sessions.create(door="websocket", level=level, lesson=lesson, record=record, options=options)
             except UnknownLesson as e:
                 self._notices.append(f"lesson: {e}")
-                return await sessions.create(door="websocket", level=level, record=record)
+                return await sessions.create(door="websocket", level=level, record=record, options=options)
         except AtCapacity as e:
-            await self._refuse(TRY_LATER, f"at capacity: {e}; try again in {e.retry_after_s:.0f} s")
+            what = "" if isinstance(e, NotLoaded) else "at capacity: "
+            await self._refuse(TRY_LATER, f"{what}{e}; try again in {e.retry_after_s:.0f} s")
             return None
 
     def _wanted_level(self) -> Level | None:
@@ -240,14 +244,7 @@ class _Conversation:
             await session.decline_recording()
         hello = Connected(session_id=session.id, recording=session.recording or None)
         if self._extras:
-            hello = Connected(
-                session_id=session.id,
-                resume_token=session.resume_token,
-                level=session.record.level,
-                lesson=session.record.lesson,
-                resumed=resumed,
-                recording=session.recording or None,
-            )
+            hello = session.hello().model_copy(update={"resumed": resumed})
         await transport.send(hello)
         for notice in self._notices:
             await transport.send(Error(message=notice))

@@ -14,6 +14,7 @@ import psutil
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from pipeline.loading import UNLOADED_RETRY_S
 from web.problems import Problem, ProblemError
 from web.routes.page import app_version
 from web.schemas import EngineInfo, Gpu, GpuInfo, Health, Ready, Status, StoreInfo, SystemInfo
@@ -30,12 +31,14 @@ async def health() -> Health:
     return Health()
 
 
-@router.get("/ready", responses={503: {"model": Problem, "description": "Still loading, or loading failed."}})
+@router.get("/ready", responses={503: {"model": Problem, "description": "Still loading, unloaded, or loading failed."}})
 async def ready(request: Request) -> Ready:
     """Whether calls can begin."""
     state = state_of(request)
     if state.load_error is not None:
         raise ProblemError(503, f"loading failed: {state.load_error}", kind="load-failed", title="Loading failed")
+    if (missing := state.sessions.missing()) is not None:
+        raise ProblemError(503, missing, kind="unloaded", title="Unloaded", retry_after_s=UNLOADED_RETRY_S)
     if not state.ready:
         raise ProblemError(503, "the engines are still loading", kind="loading", title="Loading", retry_after_s=1)
     return Ready()
@@ -45,10 +48,6 @@ async def ready(request: Request) -> Ready:
 async def status(request: Request) -> Status:
     """The engines, the calls and the uptime."""
     state = state_of(request)
-    infos = []
-    for engine in state.sessions.engines.values():
-        s = engine.status()
-        infos.append(EngineInfo(name=s.name, stage=s.stage, state=s.state, detail=s.detail))
     return Status(
         ready=state.ready,
         version=app_version(),
@@ -58,9 +57,29 @@ async def status(request: Request) -> Status:
         max_calls=state.settings.limits.max_calls,
         tasks=len(asyncio.all_tasks()),
         loop_lag_worst_s=round(state.sessions.lag.worst_recent_s, 4),
-        engines=infos,
+        engines=engine_infos(state),
         store=_store(state),
     )
+
+
+def engine_infos(state: WebState) -> list[EngineInfo]:
+    """Every engine with its state. One that has failed since it was loaded says so itself."""
+    infos = []
+    for stage, engine in state.sessions.engines.items():
+        said, life = engine.status(), state.sessions.loader.life(stage)
+        infos.append(
+            EngineInfo(
+                name=said.name,
+                stage=said.stage,
+                state=said.state if life.state == "ready" else life.state,
+                error=life.error,
+                load_s=life.load_s,
+                memory_mb=life.memory_mb,
+                honours=sorted(engine.honours),
+                detail=said.detail,
+            )
+        )
+    return infos
 
 
 def _store(state: WebState) -> StoreInfo:

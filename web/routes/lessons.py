@@ -6,10 +6,12 @@ from fastapi import APIRouter, Request
 
 from agent.record import LEVELS
 from pipeline.messages import INPUT_RATE_HZ, OUTPUT_RATE_HZ
-from web.schemas import AudioRates, ClientConfig, IceServerInfo, IceServers, LessonInfo, Lessons
+from pipeline.options import OPTION_STAGES
+from web.schemas import AudioRates, ClientConfig, IceServerInfo, IceServers, LessonInfo, Lessons, OptionInfo
 from web.state import WebState, state_of
 
 router = APIRouter(prefix="/api", tags=["lessons"])
+_ROLES = {"llm": "tutor", "tts": "voice"}
 
 
 def _lessons(state: WebState) -> list[LessonInfo]:
@@ -21,6 +23,25 @@ def _lessons(state: WebState) -> list[LessonInfo]:
 
 def _ice_servers(state: WebState) -> list[IceServerInfo]:
     return [IceServerInfo.model_validate(server) for server in state.signalling.ice_servers_for_client()]
+
+
+def _options(state: WebState) -> list[OptionInfo]:
+    infos = []
+    for name, stage in OPTION_STAGES.items():
+        limits, engine = getattr(state.settings.options, name), state.sessions.engines[stage]
+        used = name in engine.honours
+        infos.append(
+            OptionInfo(
+                name=name,
+                min=limits.min,
+                max=limits.max,
+                default=limits.default,
+                whole=isinstance(limits.default, int),
+                used=used,
+                reason=None if used else f"The {engine.name} {_ROLES[stage]} does not use it.",
+            )
+        )
+    return infos
 
 
 @router.get("/lessons")
@@ -53,4 +74,5 @@ async def client_config(request: Request) -> ClientConfig:
         max_call_s=settings.limits.max_call_s,
         recording=settings.recording.enabled,
         upload_max_bytes=settings.upload.max_bytes,
+        options=_options(state),
     )

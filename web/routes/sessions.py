@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from loguru import logger
 
 from agent.record import CallRecord
+from pipeline.options import BadOption
 from pipeline.sessions import UnknownLesson
 from web.problems import Problem, ProblemError
 from web.schemas import Ended, NewSession, SessionCreated, SessionDetail, SessionItem, SessionPage, iso_utc
@@ -19,13 +20,20 @@ router = APIRouter(tags=["sessions"])
 SessionId = Annotated[str, Path(min_length=1, max_length=64, description="A session's id.", examples=["9f86d081884c7d65"])]
 MISSING: dict[int | str, dict[str, Any]] = {404: {"model": Problem, "description": "There is no such session."}}
 _REFUSED: dict[int | str, dict[str, Any]] = {
-    429: {"model": Problem, "description": "At capacity, or too many sessions; see Retry-After."}
+    422: {"model": Problem, "description": "An unknown lesson, or an option outside its range."},
+    429: {"model": Problem, "description": "At capacity, or too many sessions; see Retry-After."},
+    503: {"model": Problem, "description": "An engine is unloaded; see Retry-After."},
 }
 
 
 def unknown_lesson(e: UnknownLesson) -> ProblemError:
     """The refusal of a lesson that does not exist."""
     return ProblemError(422, f"lesson: {e}", kind="unknown-lesson", title="Unknown lesson")
+
+
+def bad_option(e: BadOption) -> ProblemError:
+    """The refusal of an option outside its range."""
+    return ProblemError(422, str(e), kind="bad-option", title="Option out of range")
 
 
 def no_session(session_id: str) -> ProblemError:
@@ -63,9 +71,13 @@ async def create_session(request: Request, body: NewSession | None = None) -> Se
     state, wanted = state_of(request), body or NewSession()
     count_session(request)
     try:
-        session = await state.sessions.create(door="rest", level=wanted.level, lesson=wanted.lesson, record=wanted.record)
+        session = await state.sessions.create(
+            door="rest", level=wanted.level, lesson=wanted.lesson, record=wanted.record, options=wanted.options
+        )
     except UnknownLesson as e:
         raise unknown_lesson(e) from None
+    except BadOption as e:
+        raise bad_option(e) from None
     expires = iso_utc(time.time() + state.settings.session.resume_for_s)
     assert expires is not None
     return SessionCreated(
