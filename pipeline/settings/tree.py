@@ -149,11 +149,14 @@ class WebRTCSettings(Section):
     ice_servers: list[IceServer] = Field(default_factory=list, description="Given to the page and used here. None by default.")
     turn: TurnServerSettings = Field(default_factory=TurnServerSettings)
     gather_timeout_s: float = Field(1.0, gt=0, description="Longest wait for this side's candidates before the answer.")
-    jitter_prefetch_packets: int = Field(
-        0,
-        ge=0,
-        le=8,
-        description="Packets always held back on receipt, 20 ms each (aiortc alone: 4); a gap is waited for anyway.",
+    jitter_max_ms: int = Field(
+        200,
+        ge=40,
+        le=1_000,
+        description="Longest wait for a packet of the learner's voice that is missing; adapts below that, and only a loss waits.",
+    )
+    conceal_losses: bool = Field(
+        True, description="Make up lost packets of the learner's voice (FEC where sent, else Opus' concealment); false: leave gaps."
     )
     opus_bitrate_bps: int = Field(96_000, ge=16_000, le=256_000, description="Bit rate of the tutor's voice.")
     opus_complexity: int = Field(5, ge=0, le=10, description="Opus encoder effort; CPU against quality.")

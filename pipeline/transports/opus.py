@@ -1,8 +1,9 @@
-"""Opus at the WebRTC door: 24 kHz mono pcm16 to packets, and packets to 16 kHz mono pcm16, through FFmpeg's libopus.
+"""Opus at the WebRTC door through FFmpeg's libopus: 24 kHz mono pcm16 to packets, and packets to 16 kHz mono pcm16.
 
 libopus takes 24 kHz as it is, so the tutor's voice is never resampled, and its decoder mixes a stereo client down to mono.
-FFmpeg decodes at 48 kHz only; its own resampler brings that to 16 kHz with 1 ms of delay. One 20 ms frame costs about 60 µs to
-encode and 50 µs to decode, less than a hop to another thread, so both run where they are called.
+One 20 ms frame costs about 60 µs to encode and at most 50 µs to decode, less than a hop to another thread, so both run where
+they are called. Packets are decoded by ``pipeline.transports.opus_library`` where that can be loaded; the decoder here stands
+in for it. FFmpeg decodes at 48 kHz only; its own resampler brings that to 16 kHz with 1 ms of delay.
 """
 
 from __future__ import annotations
@@ -95,7 +96,10 @@ class Encoder:
 
 
 class Decoder:
-    """Opus to 16 kHz mono."""
+    """Opus to 16 kHz mono, with silence for what was lost."""
+
+    delay_s = RESAMPLER_DELAY_S
+    """By how much the samples lie behind their packet's time."""
 
     def __init__(self) -> None:
         codec = CodecContext.create("libopus", "r")
@@ -121,6 +125,14 @@ class Decoder:
             raise BadPacket(str(e)) from None
         parts = [self._resample(np.asarray(frame.to_ndarray(), np.int16).reshape(-1)) for frame in frames]
         return np.concatenate(parts) if parts else np.zeros(0, np.int16)
+
+    def conceal(self, samples: int, following: bytes | None = None) -> Pcm16:
+        """``samples`` of silence: FFmpeg has no way to ask for more."""
+        return np.zeros(samples, np.int16)
+
+    def can_restore(self, following: bytes) -> bool:
+        """Never."""
+        return False
 
     def _resample(self, samples: Pcm16) -> Pcm16:
         frame = AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")

@@ -1,4 +1,4 @@
-"""RTP arithmetic, pure: 32-bit timestamps as media time, packets put back in order, and timestamps mapped to sent samples.
+"""RTP arithmetic, pure: 32-bit timestamps as media time, and timestamps mapped to sent samples.
 
 RTP is RFC 3550: a 16-bit sequence number that counts packets and a 32-bit timestamp that counts samples at the codec's clock
 rate (48 kHz for Opus, RFC 7587), both with a random start and both wrapping.
@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from typing import Generic, TypeVar
 
 OPUS_CLOCK_HZ = 48_000
 _JUMP_S = 5.0  # a timestamp this far from what the arrival times say belongs to a new stream
-_MISORDER = 100  # packets; a sequence number further back than this is a new stream, not a late packet
-_MAX_GAP = 1_000  # packets; likewise forward
-T = TypeVar("T")
 
 
 def difference_32(a: int, b: int) -> int:
@@ -63,66 +59,9 @@ class RtpClock:
             self._timestamp, self._position_s, self._arrived_at = timestamp, position_s, arrived_at
         return position_s, False
 
-
-class ReorderBuffer(Generic[T]):
-    """Puts packets back into the order of their sequence numbers, and gives a lost one up after a bounded wait.
-
-    Nothing is played from here, so packets in order pass at once but for ``prefetch`` packets that can be held back all the
-    time. A missing packet is waited for until ``prefetch + 3`` newer ones have arrived (3 is also TCP's duplicate-ACK threshold
-    for telling loss from reordering, RFC 5681) or until ``max_wait_s`` has passed; then everything that was waiting is
-    released, so a loss leaves no delay behind.
-    """
-
-    def __init__(self, prefetch: int = 0, max_wait_s: float = 0.1) -> None:
-        self._prefetch = prefetch
-        self._max_wait_s = max_wait_s
-        self._waiting: dict[int, tuple[T, float]] = {}
-        self._next: int | None = None  # extended sequence number: it does not wrap
-        self._highest = 0
-        self.lost = 0
-        """Packets given up."""
-        self.late = 0
-        """Packets that came after they had been given up, or twice."""
-
-    def push(self, sequence: int, item: T, now: float) -> list[T]:
-        """Add the packet with the 16-bit number ``sequence``; returns what is now due, in order."""
-        if self._next is None:
-            self._next = self._highest = sequence
-        step = difference_16(sequence, self._highest & 0xFFFF)
-        if step > _MAX_GAP or step < -_MISORDER:
-            return [*self.reset(), *self.push(sequence, item, now)]
-        extended = self._highest + step
-        if extended < self._next or extended in self._waiting:
-            self.late += 1
-            return []
-        self._highest = max(self._highest, extended)
-        self._waiting[extended] = (item, now)
-        return self._due(now)
-
-    def reset(self) -> list[T]:
-        """Forget the stream; returns what was still waiting, in order."""
-        rest = [self._waiting[number][0] for number in sorted(self._waiting)]
-        self._waiting.clear()
-        self._next = None
-        return rest
-
-    def _due(self, now: float) -> list[T]:
-        assert self._next is not None
-        due: list[T] = []
-        while self._waiting:
-            if self._next in self._waiting:
-                if self._highest - self._next < self._prefetch:
-                    break
-                due.append(self._waiting.pop(self._next)[0])
-                self._next += 1
-                continue
-            first = min(self._waiting)
-            waited_s = now - self._waiting[first][1]
-            if len(self._waiting) < self._prefetch + 3 and waited_s < self._max_wait_s:
-                break
-            self.lost += first - self._next
-            self._next = first
-        return due
+    def skip(self, by_s: float) -> None:
+        """The timestamps stood still, or began anew, while ``by_s`` of media time passed."""
+        self._position_s += by_s
 
 
 class SentPositions:

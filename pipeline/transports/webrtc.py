@@ -12,11 +12,12 @@ from aiortc import RTCIceServer
 from loguru import logger
 
 from pipeline.messages import OUTPUT_RATE_HZ, ClientMessage, Error, Ping, Playout, Pong, ServerMessage
+from pipeline.metrics.reception import ReceptionExporter
 from pipeline.settings.tree import WebRTCSettings
 from pipeline.transports.base import CommandHandler, LostHandler
 from pipeline.transports.inbox import Inbox
 from pipeline.transports.timing import CaptureClock, PlayoutLedger
-from pipeline.transports.webrtc_capture import AudioCapture
+from pipeline.transports.webrtc_capture import AudioCapture, Reception
 from pipeline.transports.webrtc_connection import MAX_MESSAGE_CHARS, BadOffer, IceCandidate, Peer
 from pipeline.transports.webrtc_messages import PEER_LEFT, Command, Dialogue, Keepalive, Refused, Rtvi
 from pipeline.transports.webrtc_processors import WebRTCInput, WebRTCOutput, transport_params
@@ -30,6 +31,8 @@ SDK_READY_S = 10.0
 """A client SDK that never sends its client-ready is not waited for any longer."""
 FLUSH_TIMEOUT_S = 0.5
 _WATCH_S = 0.25
+_TIMER_LATE_S = 0.01
+_TIMER_SECOND_CHANCE_S = 0.005
 _MAX_UNSENT = 256
 _MAX_RECEIVED = 256
 _TOO_MANY = "too many messages at a time: this one was dropped"
@@ -83,7 +86,12 @@ class WebRTCTransport:
 
         params = transport_params()
         self._input = WebRTCInput(params)
-        self._audio = AudioCapture(self.capture, self._input.take_audio, settings.jitter_prefetch_packets)
+        self._audio = AudioCapture(
+            self.capture, self._input.take_audio, limit_s=settings.jitter_max_ms / 1000, conceal=settings.conceal_losses
+        )
+        self._audio_timer: asyncio.TimerHandle | None = None
+        self._audio_timer_at = 0.0
+        self._exporter = ReceptionExporter()
         self._peer = self._new_peer()
         self._output = WebRTCOutput(params, lambda: self._peer.track, self._post)
         self._commands: Inbox[ClientMessage] = Inbox(self._run_command, _MAX_RECEIVED, self._command_failed)
@@ -108,6 +116,10 @@ class WebRTCTransport:
         if self._close_task is None:
             self._close_task = asyncio.create_task(self._close(code, reason))
         await asyncio.shield(self._close_task)
+
+    def reception(self) -> Reception:
+        """How the learner's packets have been arriving."""
+        return self._audio.reception()
 
     # What the signalling asks.
 
@@ -181,6 +193,35 @@ class WebRTCTransport:
     def _take_packet(self, source: int, sequence: int, timestamp: int, payload: bytes) -> None:
         self._alive_at = time.monotonic()
         self._audio.on_packet(source, sequence, timestamp, payload, self._alive_at)
+        self._arm_audio_timer()
+
+    def _arm_audio_timer(self) -> None:
+        due_at = self._audio.due_at
+        if due_at is None or self.closing:
+            return
+        if self._audio_timer is not None:
+            # Every packet puts the time off. A timer that is early finds nothing to do, and costs less than a new one a packet.
+            if self._audio_timer_at <= due_at:
+                return
+            self._audio_timer.cancel()
+        self._set_audio_timer(due_at - time.monotonic())
+
+    def _set_audio_timer(self, wait_s: float) -> None:
+        wait_s = max(0.001, wait_s)
+        self._audio_timer_at = time.monotonic() + wait_s
+        self._audio_timer = asyncio.get_running_loop().call_later(wait_s, self._audio_due)
+
+    def _audio_due(self) -> None:
+        now = time.monotonic()
+        self._audio_timer = None
+        if self.closing:
+            return
+        if now - self._audio_timer_at > _TIMER_LATE_S:
+            # It was the process that stood still: the packets may be there, unread.
+            self._set_audio_timer(_TIMER_SECOND_CHANCE_S)
+            return
+        self._audio.tick(now)
+        self._arm_audio_timer()
 
     def _state_changed(self, state: str) -> None:
         if state == "connected":
@@ -294,6 +335,7 @@ class WebRTCTransport:
             await asyncio.sleep(_WATCH_S)
             now = time.monotonic()
             self._check_ready()
+            self._exporter.export(self._audio.reception())
             if self._connected_at is None:
                 if now - self._offered_at > CONNECT_TIMEOUT_S:
                     self._lose("the client did not connect")
@@ -322,6 +364,9 @@ class WebRTCTransport:
 
     async def _close(self, code: int, reason: str) -> None:
         logger.debug(f"WebRTC closes ({code}{': ' + reason if reason else ''})")
+        if self._audio_timer is not None:
+            self._audio_timer.cancel()
+        self._exporter.export(self._audio.reception())
         try:
             if not self._lost:
                 if self.speaks_rtvi:
