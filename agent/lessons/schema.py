@@ -22,6 +22,9 @@ MAX_EXPECTED = 60
 MAX_SENTENCE_WORDS: Mapping[Level, int] = {"beginner": 10, "intermediate": 16, "advanced": 28}
 """Longest sentence that the tutor says at a level, in words: our own rule of thumb, so that a lesson keeps to its level."""
 
+_OPEN = re.compile(r"…|\.\.\.|\{")
+"""A sentence that the learner is to finish, or that takes a slot."""
+_MARKS = re.compile(r"[^\w' ]")
 PLACEHOLDER = re.compile(r"\{((?:a )?[a-z_]+)\}")
 
 
@@ -123,8 +126,13 @@ class Question(Part):
     _expected: dict[Level, tuple[str, ...]] = PrivateAttr(default_factory=dict)
 
     def expected(self, level: Level) -> tuple[str, ...]:
-        """The sentences that answer it, lower case, at most ``MAX_EXPECTED``."""
+        """The sentences that answer it, lower case, at most ``MAX_EXPECTED``: first those that the learner is shown."""
         return self._expected[level]
+
+    def shown(self, level: Level) -> tuple[str, ...]:
+        """The whole sentences of ``model`` and ``suggestions``, as they are spoken: lower case, without marks."""
+        lines = (line for line in (*self.model[level], *self.suggestions[level]) if not _OPEN.search(line))
+        return tuple(" ".join(_MARKS.sub(" ", line.lower()).split()) for line in lines)
 
 
 class Step(Question):
@@ -201,9 +209,11 @@ class Conversation(Part):
             if set(question.ask[level]) & set(question.simpler[level]):
                 raise ValueError(f"{where}.simpler: {level}: must differ from 'ask'")
             patterns = [p for reply in question.replies if level in reply.levels for p in reply.patterns]
-            question._expected[level] = tuple(expand_all(patterns, MAX_EXPECTED))
-            if not question._expected[level]:
+            answers = expand_all(patterns, MAX_EXPECTED)
+            if not answers:
                 raise ValueError(f"{where}.replies: nothing is expected of {level}")
+            # What the page offers to say must be heard when it is said, however many answers there are.
+            question._expected[level] = tuple(dict.fromkeys((*question.shown(level), *answers)))[:MAX_EXPECTED]
 
     def _compile_mistake(self, mistake: Mistake, where: str) -> None:
         mistake._patterns = self._patterns(mistake.heard, f"{where}.heard")

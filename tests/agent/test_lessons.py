@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -257,3 +258,15 @@ def test_a_file_that_cannot_be_read_aloud_is_named(tmp_path: Path) -> None:
 def test_a_read_aloud_lesson_can_be_a_lesson_file() -> None:
     lesson = parse_lesson("kind: read_aloud\ntitle: T\ngoal: G\nsentences: [One., Two.]", "reading", "reading.yaml")
     assert lesson.sentences == ("One.", "Two.")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("lesson", conversations(), ids=lambda lesson: lesson.id)
+def test_what_the_page_offers_to_say_is_expected_first(lesson: Conversation) -> None:
+    for _, question in questions(lesson):
+        for level in LEVELS:
+            shown = [
+                " ".join(re.findall(r"[\w']+", line.lower()))
+                for line in (*question.model[level], *question.suggestions[level])
+                if "…" not in line
+            ]
+            assert list(question.expected(level)[: len(set(shown))]) == list(dict.fromkeys(shown))
