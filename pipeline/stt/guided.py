@@ -46,10 +46,23 @@ RIVALS = (
     "the engine made a strange noise",
     "you can find the answer on page thirty",
     "her father works with computers at a bank",
+    "maybe",
+    "over there",
+    "blue shoes",
+    "could be",
+    "many people",
+    "under it",
+    "next week",
+    "seven",
+    "coming soon",
+    "a big one",
 )
-"""Sentences that nobody is expected to say, of all lengths and sounds. A reply that was said is far likelier than the best
-of them; any reply whatever is now and then a little likelier. They stand in for the other replies, of which there may be
-none, or only such as differ by a word."""
+"""Sentences of all lengths and sounds. A reply that was said is far likelier than the best of them; any reply whatever is now
+and then a little likelier. They stand in for the other replies, of which there may be none, or only such as differ by a word.
+Those that resemble a reply are left out for the while."""
+
+MAX_RESEMBLANCE = 0.4
+"""Agreement of a rival's words with a reply's, over which it is left out."""
 
 MAX_LEAD = 300.0
 """A lead over the rivals beyond which more says no more, nats over the utterance."""
@@ -73,8 +86,8 @@ class Evidence:
         return self.loop, self.free, self.agreement, self.lead / MAX_LEAD
 
 
-WEIGHTS = (1.0, 1.0, 5.0, 2.0)
-BIAS = 1.0
+WEIGHTS = (0.535, 0.422, 3.025, 2.6)
+BIAS = 1.758
 
 
 def confidence(evidence: Evidence) -> float:
@@ -82,9 +95,13 @@ def confidence(evidence: Evidence) -> float:
     return _logistic(BIAS + sum(w * x for w, x in zip(WEIGHTS, evidence.features(), strict=True)))
 
 
-TAKE = 0.5
-TAKE_CAREFUL = 0.8
-"""Confidence from which a reply is taken, and one that must not be taken by mistake."""
+TAKE = 0.6
+TAKE_CAREFUL = 0.9
+"""Confidence from which a reply is taken, and one that must not be taken by mistake: what lets through 1 % and 0.3 % of whole
+sentences that were not expected. Of single words and pairs, cut out of the sentences, it lets through up to a tenth."""
+MIN_FRAMES_PER_PHONE = 5
+"""Frames of speech that each phone of a reply needs on average, where 72 clips of learners had 7.8 to 20: nobody says "I am a
+student" in the time of a "yes", however well it fits."""
 CLOSE = 50.0
 """A careful reply must be this much likelier, in nats over the utterance, than the best of the others.
 
@@ -93,8 +110,8 @@ clip's own sentence is the right one, the wrong one leads by more than this in 3
 mistake, it leads the other by more than this in 51 %. A mistake missed costs less than one that was not made.
 """
 FREE_MIN = 0.4
-"""Confidence from which free speech is passed on where replies were expected."""
-
+"""Confidence from which free speech is passed on where replies were expected. Of 72 clips of learners 69 % reach it, with a
+word error rate of 65 %; that of the others is 100 %."""
 _IMPOSSIBLE = -1e29
 _WORD_WEIGHT, _WORD_BIAS = 0.50, 1.43
 
@@ -180,6 +197,7 @@ class Guide:
         self._pronunciations = pronunciations
         self._replies: tuple[tuple[str, ...], ...] = ()
         self._careful: frozenset[int] = frozenset()
+        self._phones: list[int] = []  # of each reply
         self._graph: SentenceGraph | None = None
 
     def expect(self, replies: Sequence[tuple[str, ...]], careful: frozenset[int] = frozenset()) -> None:
@@ -194,8 +212,13 @@ class Guide:
             return
         self._replies, self._graph = wanted, None
         if wanted:
-            sentences = [*wanted, *(tuple(rival.split()) for rival in RIVALS)]
-            self._graph = SentenceGraph(self._model, [self._sounds(words) for words in sentences])
+            others = [tuple(rival.split()) for rival in RIVALS]
+            rivals = [other for other in others if all(agreement(other, words) <= MAX_RESEMBLANCE for words in wanted)]
+            # All replies together can hardly resemble all of them; then even a resembling one is better than none.
+            sentences = [*wanted, *(rivals or others)]
+            sounds = [self._sounds(words) for words in sentences]
+            self._graph = SentenceGraph(self._model, sounds)
+            self._phones = [sum(min(map(len, ways)) for ways in sentence) for sentence in sounds[: len(wanted)]]
 
     def choose(self, cepstra: Floats, free: Sequence[str]) -> Choice | None:
         """The likeliest reply to have been said in all of ``cepstra``, where free speech was recognised as the words ``free``.
@@ -209,7 +232,11 @@ class Guide:
         likelihoods = _Likelihoods(senones, self._model.scores(cepstra, senones))
         scores = self._graph.score(likelihoods.of(self._graph))
         replies = scores.sentences[: len(self._replies)]
-        candidates = [Candidate(k, float(score), k in self._careful) for k, score in enumerate(replies) if score > _IMPOSSIBLE]
+        candidates = [
+            Candidate(k, float(score), k in self._careful)
+            for k, score in enumerate(replies)
+            if score > _IMPOSSIBLE and scores.speech_frames >= MIN_FRAMES_PER_PHONE * self._phones[k]
+        ]
         if not candidates:
             return None
         chosen = likeliest(candidates)

@@ -77,7 +77,7 @@ def test_no_result_is_wrong_and_not_accepted() -> None:
     assert judged.right["speaker 1"] == judged.accepted["speaker 1"] == pytest.approx(5 / 6)
 
 
-def test_a_speakers_own_trials_do_not_weigh_in_his_fit() -> None:
+def test_a_speakers_own_trials_do_not_weigh_in_their_fit() -> None:
     plain = trials(lambda _: True, lambda k, inside: 50.0 * inside + k, width=2)
     own = [CLIPS[t.draw.clip].speaker == "speaker 0" for t in plain]
     odd = [Trial(t.draw, t.best, (-t.features[0], 7.0)) if mine else t for t, mine in zip(plain, own, strict=True)]
