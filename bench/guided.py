@@ -338,6 +338,7 @@ async def _apart(
     work: Callable[[Sequence[Clip], Sequence[Draw]], Heard], clips: Sequence[Clip], draws: Sequence[Draw], cores: list[int]
 ) -> Heard:
     """Run ``work`` in a fresh process on one core, so that its memory and its time are its own."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in the pool's workers; the new process reads it
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context, initializer=_alone, initargs=(cores[0],)) as pool:
         return await asyncio.get_running_loop().run_in_executor(pool, work, clips, draws)
