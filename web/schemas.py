@@ -263,6 +263,7 @@ class SessionDetail(SessionItem):
 
     end_reason: str | None
     live: bool = Field(description="Whether the session has not ended.")
+    options: dict[str, float] | None = Field(None, description="The options in force, of a live session.")
     recording_started_at: str | None = Field(
         None, description="Moment of the recording's first sample; a turn's place in it is its own time less this."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -132,6 +133,7 @@ async def get_session(request: Request, session_id: SessionId) -> SessionDetail:
         turn_count=len(record.turns),
         end_reason=record.end_reason,
         live=live is not None,
+        options=asdict(live.call_state.options) if live is not None else None,
         score=(report or {}).get("final_score"),
         recorded=recorded is not None,
         recording_started_at=iso_utc(recorded.started_at) if recorded is not None else None,

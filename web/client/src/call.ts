@@ -1,8 +1,9 @@
 /** One learner's call from the dial to the report: which transport, when to change it, when to give up. */
 import { getReport, getSession, Refused, sendAudio } from "./api";
 import { canCapture, Microphone } from "./audio/microphone";
+import { wantedOptions } from "./options";
 import type { PreferenceStore } from "./preferences";
-import type { Level, Report, ServerMessage } from "./protocol";
+import type { Level, OptionName, Report, ServerMessage } from "./protocol";
 import type { Store } from "./store";
 import { WebSocketTransport } from "./transport/websocket";
 import type { ConnectOptions, Resume, Transport, TransportEvents } from "./transport/types";
@@ -172,6 +173,11 @@ export class Call {
     this.transport?.send("set_lesson", { lesson });
   }
 
+  setOption(name: OptionName, value: number): void {
+    this.preferences.set("options", { ...this.preferences.get("options"), [name]: value });
+    this.transport?.send("set_options", { [name]: value });
+  }
+
   async resumePlayback(): Promise<void> {
     await this.transport?.resumePlayback();
     this.store.dispatch({ type: "banner", banner: null });
@@ -207,6 +213,7 @@ export class Call {
       level,
       lesson,
       record: this.preferences.get("record"),
+      options: wantedOptions(config, this.preferences.get("options")),
       resume,
       iceServers: config.ice_servers,
       inputRateHz: config.audio.input_rate,

@@ -19,6 +19,7 @@ import { drawer } from "./views/drawer";
 import { header } from "./views/header";
 import { historyView } from "./views/history";
 import { micMeter } from "./views/meter";
+import { optionsPanel } from "./views/options";
 import { practicePanel } from "./views/practice";
 import { reportView } from "./views/report";
 import { ribbonView } from "./views/ribbon";
@@ -40,7 +41,8 @@ const preferences = new PreferenceStore();
 const theme = new Theme(preferences);
 const call = new Call(store, preferences);
 
-const settings = drawer(preferences);
+const options = optionsPanel(call, preferences);
+const settings = drawer(preferences, options.root);
 const top = header(theme, () => settings.open());
 const banner = bannerView(call, store);
 const devices = devicesPanel(call, preferences);
@@ -82,7 +84,7 @@ store.subscribe((s, before) => {
     show(callPage, s.phase !== "start" && s.phase !== "report");
     if (s.phase === "start" && before.phase === "report") void call.openMicrophone(true);
   }
-  const views = [top, banner, start, devices, practice, captions, controls, ribbon, voices, report, settings, history];
+  const views = [top, banner, start, devices, practice, captions, controls, ribbon, voices, report, settings, options, history];
   for (const view of views) view.update(s);
   live.update(s, before);
 });
@@ -107,7 +109,7 @@ window.parley = { state: () => store.state.phase, transport: () => store.state.t
 place("start");
 document.body.dataset["phase"] = "start";
 show(callPage, false);
-for (const view of [top, start, devices, practice, report, settings]) view.update(store.state);
+for (const view of [top, start, devices, practice, report, settings, options]) view.update(store.state);
 void configure();
 void greetMicrophone();
 

@@ -1,4 +1,5 @@
 /** What the page remembers on this device. Private windows may refuse storage: then nothing is remembered. */
+import type { OptionChoices } from "./options";
 
 export interface Preferences {
   theme: "system" | "light" | "dark";
@@ -11,6 +12,8 @@ export interface Preferences {
   level: string;
   /** Consent to a recording, where the server makes one. */
   record: boolean;
+  /** Options of the call that were set here. */
+  options: OptionChoices;
 }
 
 const KEY = "parley";
@@ -24,6 +27,7 @@ const defaults: Preferences = {
   lesson: "",
   level: "",
   record: true,
+  options: {},
 };
 
 export class PreferenceStore {

@@ -47,7 +47,7 @@ export interface Report {
 }
 
 export type ServerMessage =
-  | { type: "connected"; session_id: string; resume_token?: string; level?: Level; lesson?: string; resumed?: boolean; recording?: boolean }
+  | { type: "connected"; session_id: string; resume_token?: string; level?: Level; lesson?: string; resumed?: boolean; recording?: boolean; options?: Partial<Record<OptionName, number>> }
   | { type: "transcript"; text: string; is_final: boolean }
   | { type: "ai_text"; text: string; is_complete: boolean }
   | { type: "ai_audio_start"; sample_rate: number }
@@ -75,6 +75,7 @@ export interface ClientFields {
   interrupt: Record<string, never>;
   set_level: { level: Level };
   set_lesson: { lesson: string };
+  set_options: Partial<Record<OptionName, number>>;
   end_conversation: Record<string, never>;
   playout: { rtp_timestamp: number } | { sample: number };
 }
@@ -85,6 +86,19 @@ export interface Lesson {
   title: string;
   levels?: Level[];
   goal?: string;
+}
+
+export type OptionName = "temperature" | "max_tokens" | "speech_rate";
+
+/** An option of a call. `used` false: the server's engines do not honour it, and `reason` says so. */
+export interface OptionInfo {
+  name: OptionName;
+  min: number;
+  max: number;
+  default: number;
+  whole: boolean;
+  used: boolean;
+  reason?: string;
 }
 
 export interface ClientConfig {
@@ -99,6 +113,7 @@ export interface ClientConfig {
   /** Calls are recorded unless their learner declines. */
   recording?: boolean;
   upload_max_bytes?: number;
+  options?: OptionInfo[];
 }
 
 /** The part of `GET /api/sessions/{id}` that the report's transcript needs. */

@@ -1,4 +1,5 @@
 /** What the call needs of a connection, whichever way it goes. */
+import type { OptionChoices } from "../options";
 import type { ClientFields, ClientType, Level, ServerMessage, TransportKind } from "../protocol";
 
 export interface Resume {
@@ -13,6 +14,8 @@ export interface ConnectOptions {
   lesson: string;
   /** False: the learner does not want to be recorded. */
   record: boolean;
+  /** Of a new session; one that is taken up keeps its own. */
+  options: OptionChoices;
   /** The session to go on with. */
   resume: Resume | null;
   iceServers: RTCIceServer[];

@@ -74,7 +74,7 @@ export class WebRTCTransport implements Transport {
     const ready = this.client.connect({
       webrtcRequestParams: {
         endpoint: address("api/offer"),
-        requestData: resume ? { level, lesson, resume: resume.token } : { level, lesson, record },
+        requestData: resume ? { level, lesson, resume: resume.token } : { level, lesson, record, ...options.options },
       },
       iceConfig: { iceServers: options.iceServers },
     });

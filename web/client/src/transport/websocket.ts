@@ -98,6 +98,7 @@ export class WebSocketTransport implements Transport {
     url.searchParams.set("extras", "1");
     url.searchParams.set("level", options.level);
     if (!options.record) url.searchParams.set("record", "0");
+    for (const [name, value] of Object.entries(options.options)) url.searchParams.set(name, String(value));
     if (options.lesson) url.searchParams.set("lesson", options.lesson);
     const socket = new WebSocket(url);
     this.socket = socket;

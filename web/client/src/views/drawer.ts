@@ -11,11 +11,12 @@ const SHORTCUTS: [string, string][] = [
   ["S", "Settings and shortcuts"],
 ];
 
-export function drawer(preferences: PreferenceStore) {
+export function drawer(preferences: PreferenceStore, options: HTMLElement) {
   const soundSlot = h("div");
   const practiceSlot = h("div");
   const sound = section("Sound", soundSlot);
   const practice = section("Practice", practiceSlot);
+  const tutor = section("Tutor", options);
   const choices: (() => void)[] = [];
 
   const choice = <K extends "theme" | "connection" | "captionSize">(
@@ -56,6 +57,7 @@ export function drawer(preferences: PreferenceStore) {
       { class: "drawer-body" },
       sound,
       practice,
+      tutor,
       section(
         "Appearance",
         choice("theme", "Colours", [
@@ -98,6 +100,7 @@ export function drawer(preferences: PreferenceStore) {
   preferences.onChange(refresh);
   refresh();
   const update = (s: State) => {
+    show(tutor, Boolean(s.config?.options?.length));
     const inCall = s.phase !== "start";
     show(sound, inCall && s.phase !== "report");
     show(practice, inCall && s.phase !== "report");
