@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench.subject import add_probe, announce, prepare
 
 
-def main() -> None:
-    """Serve until a signal. ``PARLEY_…`` settings of the environment hold, but for those of the benchmark."""
+def main(*additions: Callable[[Any], None]) -> None:
+    """Serve until a signal; ``additions`` are given the app. ``PARLEY_…`` settings of the environment hold, but for those of
+    the benchmark.
+    """
     listener, where = prepare()
     announce(listener)
 
@@ -42,6 +45,8 @@ def main() -> None:
     app = create_app(settings, engines=faulty_engines(board))
     add_probe(app)
     add_switch(app, board)
+    for add in additions:
+        add(app)
     config = uvicorn.Config(
         app, loop="uvloop", http="httptools", log_config=None, access_log=False, **uvicorn_options(settings)
     )

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from bench.faulty import FAULTS
-from tests.running_server import ROOT
+from tests.calls.faulty import serve
 from web.talk.errors import TalkError
 
 NO_FAULT = {"stt.late", "llm.late", "tts.late", "stt.empty"}
@@ -28,29 +20,6 @@ QUICK = {
     "PARLEY_FAULTS__LLM_GAP_TIMEOUT_S": "2",
     "PARLEY_FAULTS__TTS_TIMEOUT_S": "2.5",
 }
-
-
-def serve(folder: Path, **env: str) -> Iterator[SimpleNamespace]:
-    with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.faulty_server", "--cpus", ",".join(map(str, sorted(os.sched_getaffinity(0)))),
-             "--data-dir", str(folder / "data")],
-            cwd=ROOT, env={**os.environ, **env}, stdout=subprocess.PIPE, stderr=log, text=True,
-        )  # fmt: skip
-    assert process.stdout is not None
-    url = f"http://127.0.0.1:{json.loads(process.stdout.readline())['port']}"
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/ready", timeout=5).status_code == 200:
-                break
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
-    yield SimpleNamespace(url=url, log=folder / "log.txt")
-    process.terminate()
-    assert process.wait(30) in (0, -signal.SIGTERM)
-    process.stdout.close()
 
 
 @pytest.fixture(scope="module")
