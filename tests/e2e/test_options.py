@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import httpx
-
 
 async def set_rate(browser, value: float) -> None:
     """Move the slider as a person does, and let go of it."""
@@ -41,13 +39,13 @@ async def test_a_rate_set_in_the_drawer_is_that_of_the_call_and_of_the_next_visi
     await browser.page.keyboard.press("Escape")
     await browser.call()
     await browser.see("caption-tutor", "name")
-    session = httpx.get(f"{server.url}/api/sessions").json()["items"][0]["id"]
-    assert httpx.get(f"{server.url}/api/sessions/{session}").json()["options"]["speech_rate"] == 1.4
+    session = server.get("/api/sessions")["items"][0]["id"]
+    assert server.get(f"/api/sessions/{session}")["options"]["speech_rate"] == 1.4
     await browser.page.keyboard.press("s")
     await set_rate(browser, 0.8)
     await browser.page.keyboard.press("Escape")
     deadline = time.monotonic() + 30
-    while httpx.get(f"{server.url}/api/sessions/{session}").json()["options"]["speech_rate"] != 0.8:
+    while server.get(f"/api/sessions/{session}")["options"]["speech_rate"] != 0.8:
         assert time.monotonic() < deadline, "the change reaches the call"
         await browser.page.wait_for_timeout(100)
     await browser.at("hangup-button").click()

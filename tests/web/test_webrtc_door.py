@@ -96,6 +96,19 @@ async def test_an_offer_becomes_a_call_that_is_heard(serve, peer):
         await server.until(lambda: counts(server) == (0, 0, 0), "the call is gone")
 
 
+async def test_an_offer_may_set_options_within_their_ranges(serve, peer):
+    server = await serve()
+    async with server.http() as http:
+        body = {**await peer.offer(), "request_data": {"speech_rate": 9}}
+        problem = assert_problem(await http.post("/api/offer", json=body), 422, "bad-option")
+        assert problem["detail"] == "speech_rate must be a number from 0.7 to 1.5, not 9"
+        await server.until(lambda: counts(server) == (0, 0, 0), "nothing is left of it")
+        body["request_data"] = {"speech_rate": 1.2, "max_tokens": 100}
+        answer = (await http.post("/api/offer", json=body)).json()
+        options = server.state.sessions.get(answer["session_id"]).call_state.options
+        assert (options.speech_rate, options.max_tokens, options.temperature) == (1.2, 100, 0.7)
+
+
 async def test_the_client_librarys_spelling_and_unknown_fields_are_taken(serve, peer):
     server = await serve()
     async with server.http() as http:

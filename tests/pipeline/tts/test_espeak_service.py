@@ -33,6 +33,7 @@ from pipecat.workers.runner import WorkerRunner
 
 from agent.record import Word
 from pipeline.engine import CallState
+from pipeline.options import CallOptions
 from pipeline.settings.tree import EspeakSettings
 from pipeline.tts.clauses import ClauseAggregator
 from pipeline.tts.espeak import LEVEL_RATE, EspeakEngine, EspeakTTSService
@@ -260,6 +261,16 @@ async def test_the_level_sets_the_rate_of_the_next_reply(bench: Make) -> None:
             context_id = await b.reply("I would like to know what you did on the weekend with your family.")
             lengths[level] = b.words[context_id][-1].end_s
         assert lengths["beginner"] > 1.1 * lengths["intermediate"] > 1.2 * lengths["advanced"]
+
+
+async def test_the_option_speech_rate_changes_the_length_of_the_next_reply(bench: Make) -> None:
+    async with bench() as b:
+        lengths = {}
+        for rate in (0.8, 1.0, 1.3):
+            b.call.options = CallOptions(speech_rate=rate)
+            lengths[rate] = b.audio(await b.reply(REPLY)).size
+    assert lengths[1.0] / lengths[1.3] == pytest.approx(1.3, rel=0.12)
+    assert lengths[0.8] / lengths[1.0] == pytest.approx(1.25, rel=0.12)
 
 
 async def test_a_change_of_level_waits_for_the_next_reply(bench: Make) -> None:
