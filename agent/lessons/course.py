@@ -56,6 +56,8 @@ class ConversationCourse:
     def __init__(self, lesson: Conversation, common: Common) -> None:
         self._lesson = lesson
         self._common = common
+        self._goodbyes = [text for text in common.always_expected if common.intent(Heard.of(text)) == "goodbye"]
+        self._always = [text for text in common.always_expected if text not in self._goodbyes]
         self._pairs: dict[tuple[int, Level], tuple[tuple[str, str], ...]] = {}  # by question; the lesson keeps these alive
 
     def start(self) -> Beat:
@@ -102,11 +104,10 @@ class ConversationCourse:
         if beat.done:
             return TutorReply(text, corrections=beat.corrections, done=True)
         question = self._question(beat)
-        always = [text for text in self._common.always_expected if not self._ends(text)]
         pairs = self._mistaken(question, level)
         mended = (right for _, right in pairs)
-        expected = dict.fromkeys((*question.expected(level)[: MAX_EXPECTED - len(always)], *always, *mended))
-        careful = (*(wrong for wrong, _ in pairs), *filter(self._ends, self._common.always_expected))
+        expected = dict.fromkeys((*question.expected(level)[: MAX_EXPECTED - len(self._always)], *self._always, *mended))
+        careful = (*(wrong for wrong, _ in pairs), *self._goodbyes)
         suggestions = tuple(filled for line in question.suggestions[level] if (filled := self._fill(line, beat)) is not None)
         return TutorReply(text, tuple(expected), suggestions, beat.corrections, careful=careful)
 
@@ -115,9 +116,6 @@ class ConversationCourse:
         if key not in self._pairs:
             self._pairs[key] = mistaken(question, level, self._lesson.values)
         return self._pairs[key]
-
-    def _ends(self, text: str) -> bool:
-        return self._common.intent(Heard.of(text)) == "goodbye"
 
     def _question(self, beat: Beat) -> Question:
         return beat.follow_up or self._lesson.steps[beat.step]
