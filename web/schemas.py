@@ -84,6 +84,23 @@ class StoreInfo(BaseModel):
     error: str | None = Field(None, description="Why nothing can be written at the moment.", examples=[None])
 
 
+class ReceptionInfo(BaseModel):
+    """How the audio packets of one WebRTC call have been arriving. Counts and times are totals of the connection."""
+
+    session_id: str
+    packets: int = Field(description="Received.", examples=[5230])
+    lost: int = Field(description="Given up as missing.", examples=[12])
+    late: int = Field(description="Came after their time had been made up, and were dropped.", examples=[1])
+    duplicates: int = Field(examples=[0])
+    undecodable: int = Field(examples=[0])
+    concealed_ms: int = Field(
+        description="Audio continued from what was heard before; silence, where the client stopped sending.", examples=[140]
+    )
+    restored_ms: int = Field(description="Audio of lost packets restored from later ones (in-band FEC).", examples=[100])
+    depth_ms: float = Field(description="How long a missing packet is waited for at present.", examples=[25.0])
+    jitter_ms: float = Field(description="RFC 3550's interarrival jitter.", examples=[1.4])
+
+
 class Status(BaseModel):
     """What the process is doing."""
 
@@ -97,6 +114,7 @@ class Status(BaseModel):
     loop_lag_worst_s: float = Field(description="Worst event loop lag of about the last 10 s.", examples=[0.004])
     engines: list[EngineInfo]
     store: StoreInfo
+    receiving: list[ReceptionInfo] = Field(description="The WebRTC calls that are connected.")
 
 
 class Gpu(BaseModel):

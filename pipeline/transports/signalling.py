@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from pipeline.settings.tree import WebRTCSettings
 from pipeline.transports import aiortc_private
 from pipeline.transports.webrtc import WebRTCTransport
+from pipeline.transports.webrtc_capture import Reception
 from pipeline.transports.webrtc_connection import BadOffer, IceCandidate
 
 __all__ = ["Answer", "BadOffer", "IceCandidate", "Signalling", "UnknownPeer", "turn_credentials"]
@@ -91,6 +92,10 @@ class Signalling:
     def peers(self) -> int:
         """Connections that are open or expected."""
         return len(self._peers)
+
+    def receptions(self) -> list[tuple[Any, Reception]]:
+        """What ``build`` returned for each open connection, with how its client's packets have been arriving."""
+        return [(entry.call, entry.transport.reception()) for entry in self._peers.values() if not entry.transport.closing]
 
     async def offer(
         self,

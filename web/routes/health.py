@@ -8,7 +8,7 @@ import platform
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from fastapi import APIRouter, Request
@@ -17,8 +17,11 @@ from starlette.responses import Response
 from pipeline.loading import UNLOADED_RETRY_S
 from web.problems import Problem, ProblemError
 from web.routes.page import app_version
-from web.schemas import EngineInfo, Gpu, GpuInfo, Health, Ready, Status, StoreInfo, SystemInfo
+from web.schemas import EngineInfo, Gpu, GpuInfo, Health, Ready, ReceptionInfo, Status, StoreInfo, SystemInfo
 from web.state import WebState, state_of
+
+if TYPE_CHECKING:
+    from pipeline.transports.webrtc_capture import Reception
 
 router = APIRouter(tags=["health"])
 _GPU_FIELDS = ("index", "name", "memory.total", "memory.used", "utilization.gpu", "temperature.gpu")
@@ -59,6 +62,22 @@ async def status(request: Request) -> Status:
         loop_lag_worst_s=round(state.sessions.lag.worst_recent_s, 4),
         engines=engine_infos(state),
         store=_store(state),
+        receiving=[_reception(session.id, reception) for session, reception in state.signalling.receptions()],
+    )
+
+
+def _reception(session_id: str, reception: Reception) -> ReceptionInfo:
+    return ReceptionInfo(
+        session_id=session_id,
+        packets=reception.packets,
+        lost=reception.lost,
+        late=reception.late,
+        duplicates=reception.duplicates,
+        undecodable=reception.undecodable,
+        concealed_ms=round(reception.concealed_s * 1000),
+        restored_ms=round(reception.restored_s * 1000),
+        depth_ms=round(reception.depth_s * 1000, 1),
+        jitter_ms=round(reception.jitter_s * 1000, 1),
     )
 
 
