@@ -172,12 +172,17 @@ async def test_a_call_with_the_engines_of_the_page(models, serve, join) -> None:
     await learner.until("turn_complete")
     assert learner.client.heard.first_voiced(0) is not None, "the voice is heard"
     assert "introductions" in models.chats[0]["messages"][0]["content"]
+    assert (models.chats[0]["temperature"], models.chats[0]["max_tokens"]) == (0.7, 200)
+    config = await asyncio.to_thread(server.get, "/api/client-config")
+    assert {o["name"] for o in config["options"] if o["used"]} == {"temperature", "max_tokens"}
+    await learner.client.send({"type": "set_options", "temperature": 0.2, "max_tokens": 60})
 
     await learner.say("My sister works in a large hospital.")
     assert (await learner.until("transcript", is_final=True))["text"] == HEARD
     assert all(b"RIFF" in body for body in models.audio)
     assert (await learner.until("ai_text", is_complete=True))["text"] == ANSWER
     assert {"role": "user", "content": HEARD} in models.chats[-1]["messages"]
+    assert (models.chats[-1]["temperature"], models.chats[-1]["max_tokens"]) == (0.2, 60)
     await learner.until("turn_complete")
     await learner.client.send({"type": "end_conversation"})
     await learner.until("analysis")
