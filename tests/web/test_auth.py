@@ -49,6 +49,19 @@ def test_a_cookie_is_good_for_its_time_and_holds_no_token() -> None:
     assert auth.check(Presented(cookie=cookie), address="a", now=NOW + COOKIE_TTL_S + 1) == "no"
 
 
+@pytest.mark.parametrize("set_by", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_logs_nobody_out_and_locks_nobody_out(set_by: float) -> None:
+    auth = fresh()
+    cookie = auth.make_cookie(NOW)
+    assert auth.check(Presented(cookie=cookie), address="a", now=NOW + set_by) == "yes"
+    for _ in range(ATTEMPTS):
+        assert auth.check_token("wrong", address="a", now=NOW) == "wrong"
+    wait_s = auth.retry_after_s("a", NOW)
+    assert wait_s > 0
+    assert auth.retry_after_s("a", NOW + set_by) <= wait_s
+    assert auth.check_token("correct horse", address="a", now=NOW + set_by + wait_s) == "yes"
+
+
 def test_a_cookie_outlives_a_restart_but_not_a_change_of_the_token() -> None:
     cookie = fresh().make_cookie(NOW)
     assert fresh().check(Presented(cookie=cookie), address="a", now=NOW) == "yes"

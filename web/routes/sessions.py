@@ -13,6 +13,7 @@ from loguru import logger
 from agent.record import CallRecord
 from pipeline.options import BadOption
 from pipeline.sessions import UnknownLesson
+from pipeline.store.database import StoreError
 from web.problems import Problem, ProblemError
 from web.schemas import Ended, NewSession, SessionCreated, SessionDetail, SessionItem, SessionPage, iso_utc
 from web.state import WebState, count_session, state_of
@@ -146,7 +147,11 @@ async def get_session(request: Request, session_id: SessionId) -> SessionDetail:
     "/api/sessions/{session_id}",
     status_code=204,
     response_class=Response,
-    responses={**MISSING, 409: {"model": Problem, "description": "The session is still running."}},
+    responses={
+        **MISSING,
+        409: {"model": Problem, "description": "The session is still running."},
+        503: {"model": Problem, "description": "The database cannot be written at the moment; see Retry-After."},
+    },
 )
 async def delete_session(request: Request, session_id: SessionId) -> Response:
     """Delete all that is kept of a session that has ended: its sound, then its turns, metrics and report."""
@@ -162,8 +167,19 @@ async def delete_session(request: Request, session_id: SessionId) -> Response:
     except OSError as e:
         logger.error("the recording of {} could not be deleted: {}", session_id, e)
         raise ProblemError(500, "its recording could not be deleted; the server's log says why", kind="not-deleted") from e
-    waited = state.sessions.journal.forget(session_id)
-    if not await store.delete_session(session_id) and not waited:
+    try:
+        deleted = await store.delete_session(session_id)
+        if state.sessions.journal.forget(session_id):
+            # Something of it was still being written, and may be there only now.
+            await store.delete_session(session_id)
+            deleted = True
+    except StoreError as e:
+        if not e.passing:
+            raise
+        logger.error("{} could not be deleted: {}", session_id, e)
+        detail = "the database cannot be written at the moment; try again"
+        raise ProblemError(503, detail, kind="store-busy", title="Try again", retry_after_s=5) from e
+    if not deleted:
         raise no_session(session_id)
     return Response(status_code=204)
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,23 @@ def test_old_recordings_and_the_oldest_of_too_many_are_deleted(tmp_path):
     assert few.apply_limits(1e9) == ["age-9"]
     assert [path.name for path in few.folder.iterdir()] == ["age-1"]
     assert Archive(tmp_path, RecordingSettings()).apply_limits(1e9) == [], "without limits all is kept"
+
+
+@pytest.mark.parametrize("set_by", [-2 * DAY_S, -3600.0, 3600.0, 400 * DAY_S])
+async def test_a_clock_that_is_set_deletes_nothing_early(tmp_path, monkeypatch, set_by):
+    true = time.time
+    archive = Archive(tmp_path, RecordingSettings(enabled=True, keep_days=1))
+    kept(archive, "young", true() - DAY_S + 1800)
+    kept(archive, "old", true() - DAY_S - 1800)
+    monkeypatch.setattr(time, "time", lambda: true() + set_by)
+    archive.start()
+    for _ in range(100):
+        if set_by > 0 and not (archive.folder / "old").exists():
+            break
+        await asyncio.sleep(0.01)
+    await archive.close()
+    assert (archive.folder / "young").exists()
+    assert (archive.folder / "old").exists() is (set_by < 0), "late is not too late"
 
 
 async def test_a_running_session_is_neither_deleted_nor_finished(tmp_path):
