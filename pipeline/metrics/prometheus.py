@@ -37,6 +37,23 @@ TURNS = Counter("parley_turns", "Finished turns", ["role"], registry=REGISTRY)
 INTERRUPTIONS = Counter("parley_interruptions", "Replies of the tutor that were interrupted", registry=REGISTRY)
 FAULTS = Counter("parley_faults", "Stages that failed or stalled in a call", ["stage", "kind"], registry=REGISTRY)
 ERRORS = Counter("parley_errors", "Errors by stage", ["stage"], registry=REGISTRY)
+RECEIVED = Counter(
+    "parley_received_packets",
+    "WebRTC learners' audio packets: received (all that came), lost (given up), late (came after that), duplicate, undecodable",
+    ["fate"],
+    registry=REGISTRY,
+)
+MADE_UP = Counter(
+    "parley_received_made_up_seconds",
+    "Learners' audio that did not arrive: concealed (continued from before, or silence) or fec (restored from a later packet)",
+    ["by"],
+    registry=REGISTRY,
+)
+JITTER_WAIT = _histogram(
+    "parley_jitter_wait_seconds",
+    "How long a missing packet is waited for; sampled four times a second in each WebRTC call",
+    buckets=(0.01, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2, 0.5, 1.0),
+)
 
 STAGES = ("user_stop", "eot", "stt_final", "llm_first_token", "llm_first_sentence", "tts_first_audio", "sent")
 

@@ -42,7 +42,7 @@ async def test_a_sentence_is_heard_over_a_bad_link_as_over_a_good_one(server, jo
     metrics = (await asyncio.to_thread(httpx.get, f"{server.url}/metrics")).text
     assert _value(metrics, 'parley_received_packets_total{fate="lost"}') >= bad_status["lost"]
     assert _value(metrics, 'parley_received_made_up_seconds_total{by="concealed"}') > 0
-    assert _value(metrics, "parley_jitter_buffer_seconds_count") > 0
+    assert _value(metrics, "parley_jitter_wait_seconds_count") > 0
 
 
 def _value(metrics, name):
