@@ -102,15 +102,18 @@ class JitterBuffer:
         """When ``tick`` has something to give unless a packet comes first; ``None`` where only a packet brings more."""
         if self._highest is None:
             return None
+        missing_until_s = self._position_s + self._unit_s
         if self._waiting:
-            if self._waiting[min(self._waiting)].start_s <= self._position_s + _TOLERANCE_S:
+            there_s = self._waiting[min(self._waiting)].start_s
+            if there_s <= self._position_s + _TOLERANCE_S:
                 return float("-inf")  # the time of what is missing has been made up already
+            missing_until_s = min(missing_until_s, there_s)
             patience_s = self.depth_s
         elif self._made_up_s >= FILL_S - _TOLERANCE_S:
             return None
         else:
             patience_s = self.depth_s if self._pausing else self._limit_s
-        due = self._clock.time_of(self._position_s + self._unit_s)
+        due = self._clock.time_of(missing_until_s)
         return None if due is None else due + patience_s
 
     @property
