@@ -1,0 +1,194 @@
+"""When turns begin and end: observations in, decisions out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.turns.detector import (
+    AskVoice,
+    Decision,
+    Ended,
+    MaybeEnded,
+    Observation,
+    Parameters,
+    SmartTurn,
+    Started,
+    Tick,
+    TurnDetector,
+    Voice,
+    Withdrawn,
+    Words,
+)
+from pipeline.turns.endpoint import MAX_WAIT_S
+
+STEP_S = 0.032
+SURE, UNSURE = (-0.1, -0.1), (-4.0, -4.0)
+
+
+class Player:
+    """Feeds windows of speech and silence, answers questions after a while, and follows the detector's timer."""
+
+    def __init__(self, *, smart: float = 0.9, sentence: tuple[float, float] = SURE, answer: bool = True) -> None:
+        self.detector = TurnDetector(Parameters(), sentence_end=lambda _words: sentence)
+        self.now_s = 0.0
+        self.seen: list[Decision] = []
+        self._later: list[Observation] = []
+        self._smart, self._answer = smart, answer
+
+    def observe(self, what: Observation) -> None:
+        for decision in self.detector.observe(what):
+            self.seen.append(decision)
+            if isinstance(decision, AskVoice) and self._answer:
+                at_s = decision.time_s
+                self._later.append(SmartTurn(at_s + 0.06, at_s, self._smart))
+                self._later.append(Words(at_s + 0.1, ("i", "like", "tea"), final=True))
+
+    def play(self, seconds: float, probability: float) -> None:
+        for _ in range(round(seconds / STEP_S)):
+            self.now_s += STEP_S
+            for later in sorted([x for x in self._later if x.time_s <= self.now_s], key=lambda x: x.time_s):
+                self._later.remove(later)
+                self.observe(later)
+            check_s = self.detector.next_check_s
+            if check_s is not None and check_s <= self.now_s:
+                self.observe(Tick(check_s))
+            self.observe(Voice(self.now_s, probability))
+
+    def of(self, kind: type) -> list[Decision]:
+        return [d for d in self.seen if isinstance(d, kind)]
+
+
+def test_a_sure_end_comes_soon() -> None:
+    player = Player()
+    player.play(0.5, 0.0)
+    player.play(1.0, 0.95)
+    player.play(2.5, 0.0)
+    (started,), (ended,) = player.of(Started), player.of(Ended)
+    assert started.onset_s == pytest.approx(0.5, abs=0.05)
+    assert ended.end_s == pytest.approx(1.5, abs=0.05)
+    assert 0.25 <= ended.time_s - ended.end_s <= 0.4
+    assert not player.detector.in_turn
+
+
+def test_an_unsure_end_comes_late_but_by_the_ceiling() -> None:
+    player = Player(smart=0.05, sentence=UNSURE)
+    player.play(1.0, 0.95)
+    player.play(3.0, 0.0)
+    (ended,) = player.of(Ended)
+    assert 1.2 < ended.time_s - ended.end_s <= MAX_WAIT_S + 1e-6
+
+
+def test_without_any_answer_the_ceiling_holds() -> None:
+    player = Player(answer=False)
+    player.play(1.0, 0.95)
+    player.play(3.0, 0.0)
+    (ended,) = player.of(Ended)
+    assert ended.time_s - ended.end_s <= MAX_WAIT_S + 1e-6
+
+
+def test_who_goes_on_in_time_is_not_cut_and_the_guess_is_withdrawn() -> None:
+    player = Player(smart=0.6, sentence=(-0.9, -0.9))
+    player.play(1.0, 0.95)
+    player.play(0.4, 0.0)
+    guesses = player.of(MaybeEnded)
+    ended_early = bool(player.of(Ended))
+    player.play(1.0, 0.95)
+    if guesses and not ended_early:
+        assert [w.revision for w in player.of(Withdrawn)] == [g.revision for g in guesses]
+    player.play(3.0, 0.0)
+    assert len(player.of(Ended)) == 1 + ended_early
+
+
+def test_a_guess_is_confirmed_by_its_number() -> None:
+    player = Player()
+    player.play(1.0, 0.95)
+    player.play(3.0, 0.0)
+    (guess,), (ended,) = player.of(MaybeEnded), player.of(Ended)
+    assert guess.time_s <= ended.time_s
+    assert ended.revision == guess.revision == 1
+
+
+def test_a_click_begins_no_turn() -> None:
+    player = Player()
+    player.play(0.06, 0.95)
+    player.play(1.0, 0.0)
+    assert player.seen == []
+
+
+def test_an_answer_about_audio_before_the_learner_went_on_is_dropped() -> None:
+    detector = TurnDetector()
+    now = 0.0
+    for _ in range(30):
+        now += STEP_S
+        detector.observe(Voice(now, 0.95))
+    asked = now
+    for _ in range(8):
+        now += STEP_S
+        detector.observe(Voice(now, 0.0))
+    for _ in range(10):
+        now += STEP_S
+        detector.observe(Voice(now, 0.95))
+    for _ in range(4):
+        now += STEP_S
+        detector.observe(Voice(now, 0.0))
+    late = detector.next_check_s
+    detector.observe(SmartTurn(now, asked, 0.99))
+    assert detector.next_check_s == late
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["voice", "smart", "words", "tick"]), st.floats(0.0, 0.4), st.floats(0.0, 1.0), st.booleans()
+        ),
+        max_size=120,
+    )
+)
+def test_decisions_are_in_order_whatever_comes(events: Sequence[tuple[str, float, float, bool]]) -> None:
+    detector = TurnDetector(sentence_end=lambda _words: (-1.0, -1.0))
+    now = 0.0
+    in_turn, open_guess, guesses = False, 0, 0
+    for kind, pause_s, probability, flag in events:
+        now += pause_s
+        what: Observation = {
+            "voice": Voice(now, probability),
+            "smart": SmartTurn(now, now - 0.1, probability),
+            "words": Words(now, ("one", "two"), final=flag),
+            "tick": Tick(now),
+        }[kind]
+        for decision in detector.observe(what):
+            assert decision.time_s <= now + 1e-9
+            match decision:
+                case Started():
+                    assert not in_turn
+                    assert decision.onset_s <= decision.time_s
+                    in_turn, open_guess, guesses = True, 0, 0
+                case MaybeEnded():
+                    assert in_turn
+                    assert open_guess == 0
+                    guesses += 1
+                    assert decision.revision == guesses <= Parameters().max_guesses
+                    open_guess = decision.revision
+                case Withdrawn():
+                    assert decision.revision == open_guess != 0
+                    open_guess = 0
+                case Ended():
+                    assert in_turn
+                    assert decision.revision == open_guess
+                    assert decision.end_s <= decision.time_s
+                    in_turn = False
+        assert detector.in_turn == in_turn
+        check_s = detector.next_check_s
+        assert check_s is None or check_s >= now - 1e-9
+
+
+@given(st.floats(0.0, 1.0), st.floats(-6.0, 0.0))
+def test_a_silent_learner_never_keeps_the_turn(smart: float, sentence: float) -> None:
+    player = Player(smart=smart, sentence=(sentence, sentence))
+    player.play(0.5, 0.9)
+    player.play(MAX_WAIT_S + 0.2, 0.0)
+    assert len(player.of(Ended)) == 1
