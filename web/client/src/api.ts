@@ -7,6 +7,8 @@ export class Refused extends Error {
     readonly status: number,
     readonly detail: string,
     readonly retryAfterS: number | null = null,
+    /** The kind of problem, as docs/api.md names them: "unloaded". Empty where the status says it all. */
+    readonly kind = "",
   ) {
     super(detail || `HTTP ${status}`);
   }
@@ -23,14 +25,16 @@ export function address(path: string): string {
 /** Read a refusal (RFC 9457 problem body, Retry-After header) from a response that is not ok. */
 export async function refusal(response: Response): Promise<Refused> {
   let detail = "";
+  let kind = "";
   try {
-    const body = (await response.json()) as { detail?: unknown; title?: unknown };
+    const body = (await response.json()) as { detail?: unknown; title?: unknown; type?: unknown };
+    kind = typeof body.type === "string" ? (/^urn:parley:problem:(.+)$/.exec(body.type)?.[1] ?? "") : "";
     detail = [body.detail, body.title].find((x): x is string => typeof x === "string" && x !== "") ?? "";
   } catch {
     // Not every proxy's error page is JSON; the status says enough.
   }
   const after = Number(response.headers.get("Retry-After"));
-  return new Refused(response.status, detail, Number.isFinite(after) && after > 0 ? after : null);
+  return new Refused(response.status, detail, Number.isFinite(after) && after > 0 ? after : null, kind);
 }
 
 async function ask(path: string, options: RequestInit = {}): Promise<Response> {

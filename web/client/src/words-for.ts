@@ -57,6 +57,12 @@ export function callBanner(error: unknown): Banner {
   }
   if (error instanceof Refused) {
     const said = error.detail ? sentence(error.detail) : "";
+    if (error.kind === "unloaded" || error.kind === "load-failed") {
+      // The server is up; what it says is for whoever runs it.
+      return banner("The tutor is away", "Its models are not loaded. Whoever runs this server can load them.", {
+        retryInS: Math.ceil(error.retryAfterS ?? 30),
+      });
+    }
     switch (error.status) {
       case 401:
         // The server's own words are for programs here.

@@ -30,6 +30,13 @@ describe("call problems", () => {
     const titles = [new Refused(503, ""), new Unreachable("x"), new Refused(401, "")].map((e) => callBanner(e).title);
     expect(new Set(titles).size).toBe(3);
   });
+  it("does not call a line busy that nobody can answer", () => {
+    for (const status of [429, 503]) {
+      const banner = callBanner(new Refused(status, "stt is unloaded; POST /models/load loads it", 30, "unloaded"));
+      expect(banner).toMatchObject({ title: "The tutor is away", retryInS: 30 });
+      expect(banner.body).not.toContain("POST");
+    }
+  });
   it("never leaves the text empty", () => {
     for (const e of [new Refused(500, ""), new Error(""), "odd", undefined]) expect(callBanner(e).body).not.toBe("");
   });

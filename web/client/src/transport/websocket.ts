@@ -144,12 +144,14 @@ export class WebSocketTransport implements Transport {
   private async explain(code: number, reason: string): Promise<Error> {
     const words = reason || this.said;
     const status = REFUSALS[code];
-    if (status) return new Refused(status, words);
+    // "Try again later" may mean that there is no room, or that the server has nothing to answer with; only one of them passes.
+    if (status && status !== 429) return new Refused(status, words);
     try {
       await getReady();
     } catch (e) {
       return e as Error;
     }
+    if (status) return new Refused(status, words);
     return new Error(words || "The server closed the connection before the call began");
   }
 
