@@ -333,7 +333,7 @@ class CallObserver:
     def _new_reply(self, *, house: bool) -> Reply:
         return Reply(context_start=len(self._session.context.messages), started_at=self._session.now(), house=house)
 
-    def _on_tts(self, _processor: Any, frame: Frame) -> None:
+    async def _on_tts(self, _processor: Any, frame: Frame) -> None:
         if isinstance(frame, TTSStartedFrame):
             self._watch.voice_began(time.monotonic())
         elif isinstance(frame, TTSStoppedFrame):
@@ -346,6 +346,8 @@ class CallObserver:
         if reply.utterance is None and frame.context_id:
             reply.utterance = frame.context_id
             self._clock.tts_audio(frame.context_id, time.monotonic())
+            # What is answered is not lost any more. It was written while the answer was made, so this hardly ever waits.
+            await self._session.kept()
         reply.audio_s += seconds
 
     def _on_words(self, context_id: str, words: list[Word]) -> None:

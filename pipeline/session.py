@@ -58,6 +58,8 @@ from pipeline.stt.recognition import Recognition
 from pipeline.transports.base import CallTransport, LostHandler
 from pipeline.wall_clock import WallClock
 
+KEPT_WITHIN_S = 0.25
+"""How long the first sound of an answer waits for the turn that it answers to be durable, where the disk is usually prompt."""
 WRITTEN_WITHIN_S = 1.0
 """How long the end of a session waits until its record is durable; afterwards it is written while nobody waits."""
 FAREWELL_WITHIN_S = 20.0
@@ -400,6 +402,11 @@ class Session:
         if role == "learner":
             self._spawn(self._analyse(turn))
         return turn
+
+    async def kept(self) -> None:
+        """Wait until what was said is durable: at most ``KEPT_WITHIN_S``, and not for a disk that is known to be late."""
+        if self._journal is not None:
+            await self._journal.kept(KEPT_WITHIN_S)
 
     def _keep(self, turn: Turn) -> None:
         if self._journal is not None:

@@ -81,6 +81,14 @@ class CallJournal:
                 return False
         return True
 
+    async def kept(self, within_s: float) -> None:
+        """Give the disk a moment, where it is known to work: wait until everything is durable, ``within_s`` at most.
+
+        A disk that did not take it in that time is waited for by nobody until it has written something again.
+        """
+        if not self.idle.is_set() and self._journal.prompt and not await self.written(within_s):
+            self._journal.prompt = False
+
     def _put(self, key: Hashable, write: Write) -> None:
         if len(self.queue) >= MAX_WAITING and key not in ("close", "open"):
             closing = self.queue.get("close")
@@ -105,6 +113,8 @@ class Journal:
         self.retry_for_s = retry_for_s
         self.error: str | None = None
         """Why nothing can be written at the moment."""
+        self.prompt = True
+        """Whether the last write that somebody waited for was in time."""
         self._recorder = recorder
         self._waiting: OrderedDict[str, CallJournal] = OrderedDict()
         self._task: asyncio.Task[None] | None = None
@@ -201,12 +211,14 @@ class Journal:
             prometheus.ERRORS.labels("store").inc()
             logger.error("the record cannot be written; it waits and is tried again: {}", error)
         self.error = str(error)
+        self.prompt = False
         self._failures += 1
 
     def _succeeded(self) -> None:
         if self.error is not None:
             logger.info("the record is written again")
         self.error = None
+        self.prompt = True
         self._failures = 0
 
     def _give_up(self, call: CallJournal) -> None:

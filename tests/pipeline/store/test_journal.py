@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -100,6 +101,25 @@ async def test_a_lock_delays_writes_and_loses_none(store, told):
     assert errors() == before + 1, "one lock is one error, however often it is tried"
     assert len([line for line in told if "cannot be written" in line]) == 1
     assert len([line for line in told if "is written again" in line]) == 1
+
+
+async def test_only_a_prompt_disk_is_waited_for(store):
+    writer = Journal(store)
+    call = writer.open(record())
+    await call.kept(WITHIN_S)
+    assert await store.get_session("a") is not None
+    with locked(store):
+        call.add_turn(turn(0))
+        await call.kept(0.05)
+        assert not call.idle.is_set()
+        call.add_turn(turn(1))
+        async with asyncio.timeout(WITHIN_S):
+            await call.kept(10 * WITHIN_S)
+        assert not call.idle.is_set()
+    assert await call.written(WITHIN_S)
+    call.add_turn(turn(2))
+    await call.kept(WITHIN_S)
+    assert len((await store.load_record("a")).turns) == 3
 
 
 async def test_a_full_disk_delays_writes_until_there_is_space(store):
