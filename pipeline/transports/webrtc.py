@@ -32,7 +32,7 @@ SDK_READY_S = 10.0
 FLUSH_TIMEOUT_S = 0.5
 _WATCH_S = 0.25
 _TIMER_LATE_S = 0.01
-_TIMER_SECOND_CHANCE_S = 0.005
+_TIMER_PUT_OFF_S = 0.005
 _MAX_UNSENT = 256
 _MAX_RECEIVED = 256
 _TOO_MANY = "too many messages at a time: this one was dropped"
@@ -204,21 +204,21 @@ class WebRTCTransport:
             if self._audio_timer_at <= due_at:
                 return
             self._audio_timer.cancel()
-        self._set_audio_timer(due_at - time.monotonic())
+        self._set_audio_timer(due_at - time.monotonic(), put_off=False)
 
-    def _set_audio_timer(self, wait_s: float) -> None:
+    def _set_audio_timer(self, wait_s: float, *, put_off: bool) -> None:
         wait_s = max(0.001, wait_s)
         self._audio_timer_at = time.monotonic() + wait_s
-        self._audio_timer = asyncio.get_running_loop().call_later(wait_s, self._audio_due)
+        self._audio_timer = asyncio.get_running_loop().call_later(wait_s, self._audio_due, put_off)
 
-    def _audio_due(self) -> None:
+    def _audio_due(self, put_off: bool) -> None:
         now = time.monotonic()
         self._audio_timer = None
         if self.closing:
             return
-        if now - self._audio_timer_at > _TIMER_LATE_S:
+        if now - self._audio_timer_at > _TIMER_LATE_S and not put_off:
             # It was the process that stood still: the packets may be there, unread.
-            self._set_audio_timer(_TIMER_SECOND_CHANCE_S)
+            self._set_audio_timer(_TIMER_PUT_OFF_S, put_off=True)
             return
         self._audio.tick(now)
         self._arm_audio_timer()

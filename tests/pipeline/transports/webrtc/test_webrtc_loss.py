@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from fractions import Fraction
 
 import av
@@ -122,6 +123,23 @@ async def test_sender_that_stops_is_followed_by_silence_and_goes_on_in_its_time(
     client.microphone.paused.set()
     await kit.eventually(lambda: np.frombuffer(call.probe.audio()[-1].audio, np.int16).any())
     assert np.allclose(np.diff(ends(call)), 0.02)
+
+
+async def test_process_that_stood_still_reads_what_has_come_before_it_gives_anything_up(room, kit):
+    client, call = await room.connect()
+    transport = call.transport
+    await kit.eventually(lambda: len(ends(call)) > 20)
+    client.microphone.paused.clear()
+    await asyncio.sleep(0.1)  # what was under way has come
+    concealed_s = []
+    tick = transport._audio.tick
+    transport._audio.tick = lambda now: (tick(now), concealed_s.append(transport.reception().concealed_s))
+    read = []
+    time.sleep(0.4)  # noqa: ASYNC251 - the process stands still; meanwhile the line would have been given up
+    asyncio.get_running_loop().call_later(0, lambda: asyncio.get_running_loop().call_soon(read.append, len(concealed_s)))
+    await kit.eventually(lambda: concealed_s)
+    assert read == [0]
+    assert concealed_s[0] > 0.1
 
 
 async def test_losses_are_left_as_gaps_where_that_is_wanted(kit):
