@@ -21,6 +21,7 @@ BENCHES = {
     "faults": "bench.faults",
     "guided": "bench.guided",
     "grammar": "bench.grammar",
+    "turns": "bench.turns",
 }
 """Modules with ``async def run(quick, server_cores)``, which gives figures, peer, ratios and, where it judges, checks."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -29,17 +29,22 @@ from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair, LLMUserAggregatorParams
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.turns.user_start import VADUserTurnStartStrategy
-from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy, TurnAnalyzerUserTurnStopStrategy
+from pipecat.turns.user_stop import (
+    BaseUserTurnStopStrategy,
+    SpeechTimeoutUserTurnStopStrategy,
+    TurnAnalyzerUserTurnStopStrategy,
+)
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
-from agent.record import Word
+from agent.record import Level, Word
 from pipeline.faults.guard import guard_stt
 from pipeline.faults.keeper import Keeper
 from pipeline.faults.watch import Stage
 from pipeline.metrics import prometheus
 from pipeline.observing import CallObserver
 from pipeline.transports.base import CallTransport
+from pipeline.turns.detector import Parameters
 
 if TYPE_CHECKING:
     from pipeline.session import Session
@@ -50,6 +55,8 @@ INTERRUPT_TIMEOUT_S = 1.0
 INPUT_RATE_HZ = 16_000
 FAREWELL_TIMEOUT_S = 12.0
 SPARE_CHUNK_S = 0.02
+PATIENCE: Mapping[Level, float] = {"beginner": 1.25, "intermediate": 1.0, "advanced": 0.9}
+"""What waiting times are multiplied by: our own rule, beginners pause for longer."""
 
 
 class BuildFailed(RuntimeError):
@@ -131,9 +138,13 @@ class Call:
     def _aggregators(self) -> tuple[FrameProcessor, FrameProcessor]:
         settings, models = self._session.services.settings, self._session.services.models
         stop = (
-            TurnAnalyzerUserTurnStopStrategy(turn_analyzer=models.smart_turn(settings.turns))
-            if settings.turns.smart_turn
-            else SpeechTimeoutUserTurnStopStrategy()
+            self._patient_stop()
+            if settings.turns.end == "patient"
+            else (
+                TurnAnalyzerUserTurnStopStrategy(turn_analyzer=models.smart_turn(settings.turns))
+                if settings.turns.smart_turn
+                else SpeechTimeoutUserTurnStopStrategy()
+            )
         )
         params = LLMUserAggregatorParams(
             vad_analyzer=models.vad(settings.vad),
@@ -144,6 +155,20 @@ class Call:
         )
         pair = LLMContextAggregatorPair(self._session.context, user_params=params)
         return pair.user(), pair.assistant()
+
+    def _patient_stop(self) -> BaseUserTurnStopStrategy:
+        # Here, so that a server without it does not load the recogniser's language model in this process.
+        from pipeline.turn_stop import PatientTurnStop
+
+        session = self._session
+        settings = session.services.settings.turns
+        patience = settings.patience * PATIENCE[session.record.level]
+        return PatientTurnStop(
+            session.services.models.smart_turn(settings),
+            Parameters(patience=patience),
+            expected=lambda: session.call_state.expected,
+            pace=session.pace,
+        )
 
     async def _run_worker(self) -> None:
         assert self._worker is not None

@@ -6,6 +6,7 @@ session that the process has loaded once. What they rely on is checked by ``test
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import Any
@@ -79,6 +80,15 @@ class SharedSmartTurn(LocalSmartTurnAnalyzerV3):
     @property
     def _model_executor(self) -> ThreadPoolExecutor:
         return self._shared_executor
+
+    async def probability(self) -> float | None:
+        """How likely the audio so far is a whole turn; ``None`` where there is none. Forgets nothing, whatever the answer."""
+        audio = list(self._audio_buffer)
+        if not audio:
+            return None
+        loop = asyncio.get_running_loop()
+        _, result = await loop.run_in_executor(self._model_executor, self._process_speech_segment, audio)
+        return None if result is None else float(result.probability)
 
     def warm_up(self) -> None:
         """Judge eight seconds of silence once, so that the first real judgement is not the slow one."""

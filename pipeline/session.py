@@ -56,6 +56,7 @@ from pipeline.store.journal import CallJournal, Journal
 from pipeline.stt.once import recognise_once
 from pipeline.stt.recognition import Recognition
 from pipeline.transports.base import CallTransport, LostHandler
+from pipeline.turns.endpoint import Pace
 from pipeline.wall_clock import WallClock
 
 KEPT_WITHIN_S = 0.25
@@ -121,6 +122,7 @@ class Session:
         self.now = services.wall.from_here()
         """The time of day in this session, in seconds since the epoch: even, whatever is done to the system's clock."""
         self.record = CallRecord(session_id=self.id, started_at=self.now(), door=door, level=level, lesson=lesson)
+        self.pace = Pace()
         self.call_state = CallState(
             session_id=self.id,
             level=level,

@@ -87,7 +87,13 @@ class VADSettings(Section):
 class TurnSettings(Section):
     """When a learner's turn is over."""
 
-    smart_turn: bool = Field(True, description="Ask the smart-turn model whether a pause is the end.")
+    end: Literal["stock", "patient"] = Field(
+        "stock",
+        description="How a turn's end is found: by pipecat's own strategy, or by voice and words together, which waits longer "
+        "where a sentence is not over.",
+    )
+    patience: float = Field(1.0, gt=0, le=3, description="What patient waits are multiplied by; beginners get 1.25 of it.")
+    smart_turn: bool = Field(True, description="Ask the smart-turn model whether a pause is the end (stock only).")
     incomplete_wait_s: float = Field(3.0, gt=0, description="Silence that ends a turn which smart-turn holds to be incomplete.")
     stop_timeout_s: float = Field(5.0, gt=0, description="Longest wait for words after the voice stopped.")
 
@@ -153,10 +159,11 @@ class WebRTCSettings(Section):
         200,
         ge=40,
         le=1_000,
-        description="Longest wait for a packet of the learner's voice that is missing; adapts below that, and only a loss waits.",
+        description="Longest wait for a packet of the learner's voice that is missing; adapts below that; only a loss waits.",
     )
     conceal_losses: bool = Field(
-        True, description="Make up lost packets of the learner's voice (FEC where sent, else Opus' concealment); false: leave gaps."
+        True,
+        description="Make up lost packets of the learner's voice (FEC where sent, else Opus' concealment); false: leave gaps.",
     )
     opus_bitrate_bps: int = Field(96_000, ge=16_000, le=256_000, description="Bit rate of the tutor's voice.")
     opus_complexity: int = Field(5, ge=0, le=10, description="Opus encoder effort; CPU against quality.")

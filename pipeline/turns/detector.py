@@ -28,6 +28,15 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True)
+class VoiceEdge:
+    """A voice detector's own verdict at ``time_s``, in place of windows: speech since ``at_s``, or none since ``at_s``."""
+
+    time_s: float
+    speaking: bool
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class SmartTurn:
     """The answer to ``AskVoice``: the probability of an end, judged on audio up to ``asked_s``."""
 
@@ -52,7 +61,7 @@ class Tick:
     time_s: float
 
 
-Observation = Voice | SmartTurn | Words | Tick
+Observation = Voice | VoiceEdge | SmartTurn | Words | Tick
 
 
 # Decisions
@@ -182,6 +191,8 @@ class TurnDetector:
         match what:
             case Voice():
                 self._heard(what, decisions)
+            case VoiceEdge():
+                self._edge(what, decisions)
             case SmartTurn():
                 # An answer about audio before the learner went on says nothing of this silence.
                 if self._silence is not None and what.asked_s >= self._last_voice_s:
@@ -209,13 +220,31 @@ class TurnDetector:
                 self._in_turn, self._guesses, self._open_guess = True, 0, 0
                 decisions.append(Started(window.time_s, self._onset_s))
         if self._in_turn:
-            if self._silence is not None:
-                self._pace.paused(window.time_s - self._last_voice_s)
-                if self._open_guess:
-                    decisions.append(Withdrawn(window.time_s, self._open_guess))
-                    self._open_guess = 0
-            self._silence = None
+            self._goes_on(window.time_s, window.time_s, decisions)
             self._last_voice_s = window.time_s
+
+    def _edge(self, edge: VoiceEdge, decisions: list[Decision]) -> None:
+        if edge.speaking:
+            if not self._in_turn:
+                self._in_turn, self._guesses, self._open_guess = True, 0, 0
+                decisions.append(Started(edge.time_s, edge.at_s))
+            self._goes_on(edge.time_s, edge.at_s, decisions)
+            self._last_voice_s = max(self._last_voice_s, edge.at_s)
+        elif self._in_turn and self._silence is None:
+            self._last_voice_s = edge.at_s
+            self._silence = _Silence(cues=Cues(expected=self._expected))
+
+    def _goes_on(self, now_s: float, since_s: float, decisions: list[Decision]) -> None:
+        if self._silence is not None:
+            self._pace.paused(since_s - self._last_voice_s)
+            if self._open_guess:
+                decisions.append(Withdrawn(now_s, self._open_guess))
+                self._open_guess = 0
+        self._silence = None
+
+    def abandon(self) -> None:
+        """The turn was ended by somebody else: forget it, without a decision."""
+        self._in_turn, self._silence, self._onset_s, self._open_guess = False, None, None, 0
 
     def _worded(self, heard: Words) -> None:
         if self._silence is None:

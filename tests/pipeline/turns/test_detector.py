@@ -91,7 +91,7 @@ def test_without_any_answer_the_ceiling_holds() -> None:
 
 
 def test_who_goes_on_in_time_is_not_cut_and_the_guess_is_withdrawn() -> None:
-    player = Player(smart=0.6, sentence=(-0.9, -0.9))
+    player = Player(smart=0.6, sentence=(-1.0, -1.1))
     player.play(1.0, 0.95)
     player.play(0.4, 0.0)
     guesses = player.of(MaybeEnded)

@@ -1,0 +1,247 @@
+"""Pauses told from ends: false cut-offs and waiting times of Parley's detector and of stock pipecat's, on the same trials.
+
+The weights and the waiting curve are fitted for each speaker on the others, so that every figure is of voices and sentences
+that the detector had not met. The trials are those of ``bench/turn_trials.py``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.analysis.english.usage import log10_p
+from bench.logistic import fit
+from bench.speech import speech_dir
+from bench.turn_players import EMBEDDED_FLUSH_S, ORACLE_FLUSH_S, Models, Recogniser, asked_s, embedded, oracle, play, play_stock
+from bench.turn_trials import GAPS_S, Trial, build
+from pipeline.turns.detector import Parameters, TurnDetector
+from pipeline.turns.endpoint import MAX_WAIT_S, Cues, Curve, Weights, end_probability, measured
+
+CUTOFF_GOALS = {0.4: 0.05, 0.8: 0.10, 1.2: 0.20}
+MARGIN = 0.8
+"""The curve is drawn for this share of the false cut-offs that are allowed: a few speakers do not stand for all."""
+ASK_AT_S = 0.2
+RESAMPLES = 1_000
+PATIENCE = (0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.5)
+STOCK_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a detector did in one trial: whether it cut the pause, and its wait after the true end (``None``: no end seen)."""
+
+    speaker: str
+    gap_s: float
+    cut: bool
+    wait_s: float | None
+
+
+def sentence_end(words: tuple[str, ...]) -> tuple[float, float]:
+    """log10 P(end of sentence) after the last two words, and after the last one."""
+    return log10_p(*words[-2:], "</s>"), log10_p(words[-1], "</s>")
+
+
+async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
+    """Figures, peer, ratios and checks.
+
+    Raises:
+        RuntimeError: where the learners' recordings are missing.
+    """
+    folder = speech_dir()
+    if folder is None:
+        raise RuntimeError("the learners' recordings are needed (PARLEY_SPEECH_DIR)")
+    trials, left_out = build(folder, places=1 if quick else 2)
+    models = Models()
+    voice = [models.voice(trial) for trial in trials]
+    outcomes = _ours(trials, voice, models, oracle, ORACLE_FLUSH_S)
+    figures: dict[str, Any] = {
+        "trials": len(trials),
+        "clips": len({t.clip for t in trials}),
+        "clips_not_aligned": left_out,
+        "speakers": len({t.speaker for t in trials}),
+        "oracle": _figures(outcomes),
+        "embedded": _figures(_ours(trials, voice, models, embedded, EMBEDDED_FLUSH_S)),
+        "curve": [
+            {"patience": p, **_short(_ours(trials, voice, models, oracle, ORACLE_FLUSH_S, patience=p))} for p in PATIENCE
+        ],
+        "ablation": {
+            name: _short(_ours(trials, voice, models, oracle, ORACLE_FLUSH_S, without=name))
+            for name in ("voice", "words", "both")
+        },
+        "control_auc": _control(trials),
+    }
+    states = [models.stock_states(trial) for trial in trials]
+    stock = [_outcome(t, play_stock(t, models, s)) for t, s in zip(trials, states, strict=True)]
+    curve = [
+        {"threshold": x, **_short([_outcome(t, play_stock(t, models, s, x)) for t, s in zip(trials, states, strict=True)])}
+        for x in STOCK_THRESHOLDS
+    ]
+    peer = {"name": "pipecat 1.14, smart-turn v3.2", **_figures(stock), "curve": curve}
+    return {
+        "figures": figures,
+        "peer": peer,
+        "ratios": {
+            k: _ratio(figures["oracle"][k], peer[k]) for k in ("false_cutoff_400", "false_cutoff_800", "false_cutoff_1200")
+        }
+        | {k[:-3]: _ratio(figures["oracle"][k], peer[k]) for k in ("wait_p50_ms", "wait_p95_ms")},
+        "checks": _checks(figures["oracle"]),
+    }
+
+
+# Parley
+
+
+def _ours(
+    trials: Sequence[Trial],
+    voice: Sequence[list[float]],
+    models: Models,
+    recogniser: Recogniser,
+    flush_s: float,
+    *,
+    patience: float = 1.0,
+    without: str = "",
+) -> list[Outcome]:
+    """Each speaker's trials played to a detector that was fitted on the others'."""
+    cues = [_cues_of(t, v, models, recogniser, without) for t, v in zip(trials, voice, strict=True)]
+    parameters: dict[str, Parameters] = {}
+    for speaker in {t.speaker for t in trials}:
+        others = [pair for t, pair in zip(trials, cues, strict=True) if t.speaker != speaker]
+        parameters[speaker] = replace(fitted(others), patience=patience)
+    out = []
+    for trial, probabilities in zip(trials, voice, strict=True):
+        ends = play(
+            trial,
+            _Deaf(parameters[trial.speaker], without)
+            if without
+            else TurnDetector(parameters[trial.speaker], sentence_end=sentence_end),
+            models,
+            probabilities,
+            recogniser,
+            flush_s=flush_s,
+        )
+        out.append(_outcome(trial, [end.time_s for end in ends]))
+    return out
+
+
+class _Deaf(TurnDetector):
+    """The detector without one of its cues."""
+
+    def __init__(self, parameters: Parameters, without: str) -> None:
+        super().__init__(parameters, sentence_end=None if without in ("words", "both") else sentence_end)
+        self._no_voice = without in ("voice", "both")
+
+    def observe(self, what: Any) -> Any:
+        """As the whole detector, but for what it is not told."""
+        if self._no_voice and type(what).__name__ == "SmartTurn":
+            what = replace(what, probability=0.5)
+        return super().observe(what)
+
+
+def _cues_of(trial: Trial, voice: list[float], models: Models, recogniser: Recogniser, without: str) -> tuple[Cues, Cues]:
+    """What is known when the detector asks, in the pause and after the true end."""
+    pair = []
+    for end in (False, True):
+        at_s = asked_s(trial, voice, end=end)
+        words = recogniser(trial, at_s)
+        sentence, last_word = sentence_end(words) if words and without not in ("words", "both") else (None, None)
+        probability = models.smart_turn(trial, at_s) if without not in ("voice", "both") else None
+        pair.append(Cues(probability, sentence, last_word, words))
+    return pair[0], pair[1]
+
+
+def fitted(pairs: Sequence[tuple[Cues, Cues]]) -> Parameters:
+    """Weights and curve for the pauses and ends of ``pairs``."""
+    x = np.asarray([measured(c) for pair in pairs for c in pair])
+    y = np.asarray([0.0, 1.0] * len(pairs))
+    found = fit(x, y)
+    weights = Weights(found.bias, *found.weights)
+    pauses = np.asarray([end_probability(replace(pause, words=()), weights) for pause, _ in pairs])
+    return Parameters(weights=weights, curve=curve_for(pauses))
+
+
+def curve_for(pauses: NDArray[np.float64]) -> Curve:
+    """A waiting curve by which no more of ``pauses`` (probabilities) are cut than is allowed for each length."""
+    at = {gap: float(np.quantile(pauses, 1 - MARGIN * share)) for gap, share in CUTOFF_GOALS.items()}
+    slow = float(np.quantile(pauses, 0.5))
+    points = [(at[0.4], 0.3), (at[0.4], 0.42), (at[0.8], 0.8), (at[0.8], 0.82), (at[1.2], 1.2), (at[1.2], 1.25), (slow, 1.7)]
+    ordered: list[tuple[float, float]] = []
+    for p, wait in points:
+        ordered.append((min(p, ordered[-1][0]) if ordered else min(1.0, p), wait))
+    return Curve((*ordered, (0.0, MAX_WAIT_S)))
+
+
+# What came of it
+
+
+def _outcome(trial: Trial, ends: Sequence[float]) -> Outcome:
+    cut = any(trial.gap_at_s - 0.05 < end < trial.resumes_s for end in ends)
+    after = [end for end in ends if end >= trial.end_s - 0.05]
+    return Outcome(trial.speaker, trial.gap_s, cut, after[0] - trial.end_s if after else None)
+
+
+def _short(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    waits = [o.wait_s if o.wait_s is not None else 3.4 for o in outcomes]
+    return {
+        **{f"false_cutoff_{round(1000 * gap)}": round(_share(o.cut for o in outcomes if o.gap_s == gap), 3) for gap in GAPS_S},
+        "wait_p50_ms": round(1000 * float(np.percentile(waits, 50))),
+        "wait_p95_ms": round(1000 * float(np.percentile(waits, 95))),
+    }
+
+
+def _figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    by_speaker: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in outcomes:
+        by_speaker[outcome.speaker].append(outcome)
+    speakers = list(by_speaker.values())
+    rng = np.random.default_rng(0)
+    draws = [
+        _short([o for i in rng.integers(len(speakers), size=len(speakers)) for o in speakers[i]]) for _ in range(RESAMPLES)
+    ]
+    out = _short(outcomes)
+    for name in list(out):
+        out[f"{name}_ci95"] = [round(float(v), 3) for v in np.percentile([draw[name] for draw in draws], [2.5, 97.5])]
+    return out
+
+
+def _checks(figures: dict[str, Any]) -> dict[str, Any]:
+    limits = {
+        "false_cutoff_400": 0.05,
+        "false_cutoff_800": 0.10,
+        "false_cutoff_1200": 0.20,
+        "wait_p50_ms": 400,
+        "wait_p95_ms": 1800,
+    }
+    return {k: {"value": figures[k], "limit": f"at most {v}", "ok": figures[k] <= v} for k, v in limits.items()}
+
+
+def _control(trials: Sequence[Trial]) -> float:
+    """How well level and spectrum of the last 50 ms tell pauses from ends, 0.2 s after the voice: area under the curve."""
+    rows, labels, speakers = [], [], []
+    for trial in trials:
+        for at_s, is_end in ((trial.gap_at_s, 0.0), (trial.end_s, 1.0)):
+            end = round((at_s + ASK_AT_S) * 16_000)
+            piece = trial.pcm[end - 800 : end].astype(np.float64)
+            spectrum = np.abs(np.fft.rfft(piece * np.hanning(800)))[: 8 * 48].reshape(8, 48).mean(axis=1)
+            rows.append([np.log(np.sqrt(np.mean(piece**2)) + 1), *np.log(spectrum + 1)])
+            labels.append(is_end)
+            speakers.append(trial.speaker)
+    x, y, who = np.asarray(rows), np.asarray(labels), np.asarray(speakers)
+    scores = np.zeros(len(y))
+    for speaker in set(speakers):
+        scores[who == speaker] = fit(x[who != speaker], y[who != speaker]).logit(x[who == speaker])
+    ends, pauses = scores[y == 1], scores[y == 0]
+    return round(float(np.mean(ends[:, None] > pauses[None, :]) + 0.5 * np.mean(ends[:, None] == pauses[None, :])), 3)
+
+
+def _share(values: Any) -> float:
+    found = list(values)
+    return sum(found) / len(found) if found else 0.0
+
+
+def _ratio(ours: float, theirs: float) -> float | None:
+    return round(ours / theirs, 3) if theirs else None
