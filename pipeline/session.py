@@ -489,7 +489,8 @@ class Session:
                     logger.exception("the report could not be made")
                     self._report = {"notes": ["The report could not be made."]}
                 await self.send(Analysis(data=self._report))
-                await self._close_journal(self.record.ended_at, reason, self._report)
+                if self._journal is not None:
+                    self._journal.close(ended_at=self.record.ended_at, reason=reason, report=self._report)
                 transport, self._transport = self._transport, None
                 if transport is not None:
                     transport.on_command = transport.on_lost = transport.on_ready = None
@@ -499,10 +500,12 @@ class Session:
                 self._set_state("ended")
                 prometheus.CALLS_ENDED.labels(reason).inc()
                 logger.info("call ended: {}; {} turns", reason, len(self.record.turns))
-            self._ended.set()
         # The place is free before the client learns that the call is over, so that it may dial again at once.
         if self._on_ended is not None:
             self._on_ended(self)
+        if self._journal is not None:
+            await self._journal.written(WRITTEN_WITHIN_S)
+        self._ended.set()
         if transport is not None:
             await transport.close(1000, reason)
         return self._report
@@ -523,16 +526,12 @@ class Session:
             if call is not None:
                 await call.stop()
             await self._end_recording(keep=False)
-            await self._close_journal(self.now(), "replaced by a resumed session", None)
+            if self._journal is not None:
+                self._journal.close(ended_at=self.now(), reason="replaced by a resumed session", report=None)
             self._set_state("ended")
             self._ended.set()
         if self._on_ended is not None:
             self._on_ended(self)
-
-    async def _close_journal(self, ended_at: float, reason: str, report: dict[str, Any] | None) -> None:
-        if self._journal is not None:
-            self._journal.close(ended_at=ended_at, reason=reason, report=report)
-            await self._journal.written(WRITTEN_WITHIN_S)
 
     async def wait_ended(self) -> None:
         """Return when the session has ended."""
