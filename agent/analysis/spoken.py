@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from agent.analysis.grammar import Finding, check
 from agent.analysis.words import Said, said
 from agent.record import Correction, Turn
 
+_BEFORE = re.compile(r"[^\W_]+(?:['’][^\W_]+)* \Z")
+_AFTER = re.compile(r" [^\W_]+(?:['’][^\W_]+)*")
 NEIGHBOURS = 1
 """How many words on either side of a mistake must be sure too: a misheard "a" makes its neighbours wrong."""
 MAX_FINDINGS_SHARE = 0.25
@@ -29,8 +33,24 @@ def findings(turn: Turn) -> list[Finding]:
 
 
 def corrections(turn: Turn) -> list[Correction]:
-    """``findings`` as the record keeps them."""
-    return [Correction(one.original, one.correction, one.explanation) for one in findings(turn)]
+    """``findings`` as the record keeps them, each with a word on either side: "I go to", "I went to"."""
+    found = findings(turn)
+    text = turn.text if turn.typed else " ".join(word.text for word in said(turn))
+    return [_quoted(one, text, [other for other in found if other is not one]) for one in found]
+
+
+def _quoted(finding: Finding, text: str, others: list[Finding]) -> Correction:
+    before = _BEFORE.search(text, 0, finding.start)
+    after = _AFTER.match(text, finding.end)
+    start = before.start() if before else finding.start
+    end = after.end() if after else finding.end
+    # What another correction changes is not quoted as if it were right.
+    if any(other.start < finding.start and other.end > start for other in others):
+        start = finding.start
+    if any(other.end > finding.end and other.start < end for other in others):
+        end = finding.end
+    left, right = text[start : finding.start], text[finding.end : end]
+    return Correction(left + finding.original + right, left + finding.correction + right, finding.explanation)
 
 
 def _stands(finding: Finding, words: list[Said], text: str) -> bool:

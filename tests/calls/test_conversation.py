@@ -112,14 +112,14 @@ async def test_a_turn_is_analysed_while_the_call_goes_on(server, join, door):
         if learner.of("turn_analysis"):
             break
     corrections = [m["items"] for m in learner.of("corrections")]
-    assert [(c["original"], c["correction"]) for items in corrections for c in items][:1] == [("go", "went")]
+    assert [(c["original"], c["correction"]) for items in corrections for c in items][:1] == [("I go to", "I went to")]
     analysis = await learner.until("turn_analysis")
     assert analysis["notable"] == [{"word": "reluctant", "level": "B2"}]
     assert analysis["levels"]["A1"] >= 4
 
     await learner.client.send({"type": "end_conversation"})
     report = (await learner.until("analysis"))["data"]
-    assert {m["correction"] for m in report["mistakes"]} == {"went"}
+    assert {m["correction"] for m in report["mistakes"]} == {"I went to"}
     kept = server.wait_for(lambda: server.get(f"/api/sessions/{connected['session_id']}"), "the stored session")
     turn = next(t for t in kept["turns"] if t["index"] == analysis["turn"])
-    assert [c["correction"] for c in turn["corrections"]] == ["went"]
+    assert [c["correction"] for c in turn["corrections"]] == ["I went to"]

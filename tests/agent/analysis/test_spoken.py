@@ -16,7 +16,7 @@ SAID = "yesterday i go to the market with my sister"
 
 def test_sure_words_are_judged() -> None:
     (found,) = corrections(turn(SAID))
-    assert (found.original, found.correction) == ("go", "went")
+    assert (found.original, found.correction) == ("i go to", "i went to")
 
 
 def test_an_unsure_word_is_not_judged() -> None:
@@ -44,3 +44,10 @@ def test_a_turn_that_was_mostly_heard_badly_is_left_alone() -> None:
 def test_a_turn_full_of_mistakes_was_misheard() -> None:
     assert findings(turn("he go she have they was")) == []
     assert findings(turn("he go she have they was", typed=True))
+
+
+def test_a_correction_quotes_a_word_on_either_side_but_no_other_mistake() -> None:
+    found = corrections(turn("He is doctor. Yesterday she go to Rome.", typed=True))
+    assert [(c.original, c.correction) for c in found] == [("is doctor", "is a doctor"), ("she go to", "she went to")]
+    for one in corrections(turn("I have two brother and she don't likes informations.", typed=True)):
+        assert one.original in "I have two brother and she don't likes informations."
