@@ -109,9 +109,9 @@ async def test_fifty_calls_leave_nothing_behind(own_server, join, door):
         text = httpx.get(f"{server.url}/metrics").text
         return "parley_active_calls 0.0" in text
 
-    # As many at once as later: the loop's executor makes a thread when it first has no idle one, and keeps it.
-    for _ in range(2):
-        await asyncio.gather(*(cycle(2 * n + 1) for n in range(5)))
+    # More at once than later: the loop's executor makes a thread when it first has no idle one, and keeps it.
+    for _ in range(3):
+        await asyncio.gather(*(cycle(2 * n + 1) for n in range(10)))
     server.wait_for(no_calls, "the first calls to end")
     await asyncio.sleep(1)
     before = facts()
