@@ -33,7 +33,7 @@ def load() -> ctypes.CDLL | None:
             return _declared(ctypes.CDLL(place))
         except (OSError, AttributeError) as e:
             logger.debug(f"libopus: {place}: {e}")
-    logger.warning("libopus cannot be loaded: lost packets of a learner's voice are replaced by silence")
+    logger.warning("libopus cannot be loaded: lost packets of a learner's voice are replaced by what came before")
     return None
 
 

@@ -111,6 +111,10 @@ def test_what_was_lost_is_made_up_and_the_delay_is_what_it_was(kit, decoder_dela
     got = listener.capture.reception()
     assert (got.packets, got.lost, got.late, got.duplicates) == (len(packets) - 5, 5, 0, 0)
     assert got.concealed_s == pytest.approx(0.1)
+    # The tone goes on where packets were lost, whichever decoder makes it up; silence would have a level of 0.
+    gone = [i for i, end in enumerate(listener.ends) if round(end / 0.02) - 1 in GONE]
+    assert len(gone) == 5
+    assert all(np.abs(listener.samples[320 * i : 320 * (i + 1)].astype(int)).max() > 3_000 for i in gone)
     assert (got.restored_s, got.depth_s) == (0.0, pytest.approx(0.025))
 
 

@@ -154,7 +154,7 @@ def test_where_no_libopus_is_found_it_is_said_once(monkeypatch):
     finally:
         logger.remove(sink)
         opus_library.load.cache_clear()
-    assert said == ["libopus cannot be loaded: lost packets of a learner's voice are replaced by silence"]
+    assert said == ["libopus cannot be loaded: lost packets of a learner's voice are replaced by what came before"]
 
 
 def test_it_is_the_one_that_pyav_brings():
