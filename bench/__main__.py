@@ -35,9 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--spoken", action="store_true", help="grammar: also what the recogniser heard of learners and of flite"
     )
+    parser.add_argument("--set", type=Path, metavar="FILE", help="grammar: sentences of another set, M2 or JSON lines")
     options = parser.parse_args(arguments)
     if options.spoken and options.name != "grammar":
         parser.error(f"--spoken belongs to grammar, not to {options.name}")
+    if options.set is not None and options.name != "grammar":
+        parser.error(f"--set belongs to grammar, not to {options.name}")
     if options.json is not None and not options.json.parent.is_dir():
         parser.error(f"--json {options.json}: the folder does not exist")
 
@@ -47,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     machine["server_cores"], machine["client_cores"] = len(server_cores), len(client_cores)
     import_quietly()
     try:
-        extra = {"spoken": True} if options.spoken else {}
+        extra: dict[str, Any] = {"spoken": True} if options.spoken else {}
+        extra |= {"other_set": options.set} if options.set is not None else {}
         found = _run(importlib.import_module(BENCHES[options.name]).run(options.quick, server_cores, **extra))
     except KeyboardInterrupt:
         return 130
