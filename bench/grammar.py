@@ -38,7 +38,8 @@ async def run(quick: bool, server_cores: list[int], spoken: bool = False, other_
     rows = _rows(other_set or SET)
     grammar.warm()
     began = time.perf_counter()
-    ours = _scores(rows, lambda text: grammar.apply(text, grammar.check(text)))
+    # Another set may be of typed text.
+    ours = _scores(rows, lambda text: grammar.apply(text, grammar.check(text, spelling=other_set is not None)))
     took_s = time.perf_counter() - began
     peer = _scores(rows, _harper())
     figures = _figures(ours) | {

@@ -7,13 +7,15 @@ Spelling, punctuation and capitals are not looked at: in speech nobody makes the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import harper
 
+from agent.analysis.english.spelling import meant, misspelt
 from agent.analysis.english.tagging import tag
 from agent.analysis.english.tokens import Token, sentences
 from agent.analysis.rules import RULES
@@ -21,6 +23,7 @@ from agent.analysis.rules.sentence import Candidate, Sentence
 
 MAX_CHARACTERS = 20_000
 """Longer texts are looked at up to here."""
+_ENDS_WORD = re.compile(r"[.,!?;:)\"']*(?:\s|\Z)")
 MAX_TOKENS = 120
 """Sentences with more tokens than this are no sentences; they are passed over."""
 
@@ -53,17 +56,48 @@ class _Chosen:
     at: int  # the token before which the words stand
 
 
-def check(text: str) -> list[Finding]:
+def check(text: str, *, spelling: bool = False) -> list[Finding]:
     """The mistakes in ``text``, in their order. They do not overlap, so all of them can be applied.
+
+    With ``spelling`` also misspelt words of which it is sure what was meant: for what was typed.
 
     The first call loads the language data: some 0.6 s and 150 MB.
     """
     text = text[:MAX_CHARACTERS]
-    found: list[Finding] = []
-    for tokens in sentences(text):
-        if len(tokens) <= MAX_TOKENS:
-            found += _sentence(text, tokens)
-    return found
+    if not spelling:
+        return _checked(text, _sentence)
+    # Grammar is looked for in the text as it should have been spelt.
+    spelt = _checked(text, _misspelt)
+    return _merged(text, spelt, _checked(apply(text, spelt), _sentence))
+
+
+def _checked(text: str, look: Callable[[str, list[Token]], list[Finding]]) -> list[Finding]:
+    return [one for tokens in sentences(text) if len(tokens) <= MAX_TOKENS for one in look(text, tokens)]
+
+
+def _merged(text: str, spelt: list[Finding], later: list[Finding]) -> list[Finding]:
+    """``spelt``, which were found in ``text``, and ``later``, found in what it became, as findings of ``text``."""
+    edges: list[tuple[int, int]] = []  # of each misspelt word in the mended text
+    shift = 0
+    for one in spelt:
+        edges.append((one.start + shift, one.start + shift + len(one.correction)))
+        shift += len(one.correction) - (one.end - one.start)
+
+    def back(at: int, *, end: bool) -> int:
+        moved = 0
+        for one, (first, last) in zip(spelt, edges, strict=True):
+            if first < at < last or (at == first and not end) or (at == last and end):
+                return one.end if end else one.start
+            if at >= last:
+                moved += len(one.correction) - (one.end - one.start)
+        return at - moved
+
+    out = []
+    for one in later:
+        start, end = back(one.start, end=False), back(one.end, end=True)
+        out.append(Finding(text[start:end], one.correction, one.explanation, one.type, start, end))
+    out += [one for one in spelt if not any(o.start < one.end and one.start < o.end for o in out)]
+    return sorted(out, key=lambda f: f.start)
 
 
 def warm() -> None:
@@ -97,6 +131,23 @@ def _sentence(text: str, tokens: list[Token]) -> list[Finding]:
         if not any(_collide(proposal, other) for other in chosen):
             chosen.append(proposal)
     return [_finding(text, tokens, one) for one in sorted(chosen, key=lambda c: c.start)]
+
+
+def _misspelt(text: str, tokens: list[Token]) -> list[Finding]:
+    found = []
+    words = [token.lower for token in tokens]
+    for i, token in enumerate(tokens):
+        name = token.text[:1].isupper() and (i > 0 or token.text.isupper())
+        # Parts of addresses stand close to marks: "www.example.com".
+        glued = text[token.start - 1 : token.start].strip() not in ("", "(", '"') or not _ENDS_WORD.match(text, token.end)
+        if glued or token.kind != "word" or name or not misspelt(token.lower):
+            continue
+        word = meant(words, i)
+        if word is not None and word != token.lower:
+            words[i] = word
+            written = word[:1].upper() + word[1:] if token.text[:1].isupper() else word
+            found.append(Finding(token.text, written, f"It is spelt '{word}'.", "R:SPELL", token.start, token.end))
+    return found
 
 
 def _collide(a: _Chosen, b: _Chosen) -> bool:

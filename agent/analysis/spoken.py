@@ -19,11 +19,13 @@ MAX_FINDINGS_SHARE = 0.25
 def findings(turn: Turn) -> list[Finding]:
     """The mistakes in a learner's turn, places counted in ``turn.text`` if it was typed, else in its words joined by blanks.
 
+    Misspelt words are mistakes only in what was typed.
+
     Of a spoken turn only those of whose words, and of one word on each side, the recogniser was sure; none where it was unsure
     of most words, or where there is a mistake in every fourth word.
     """
     if turn.typed or not turn.words:
-        return check(turn.text) if turn.typed else []
+        return check(turn.text, spelling=True) if turn.typed else []
     words = said(turn)
     text = " ".join(word.text for word in words)
     found = [one for one in check(text) if _stands(one, words, text)]

@@ -217,3 +217,42 @@ def test_any_words_give_findings_in_order_that_can_all_be_applied(words: list[st
 @given(st.text(max_size=60))
 def test_any_text_is_survived(text: str) -> None:
     assert all(text[one.start : one.end] == one.original for one in check(text))
+
+
+def test_misspelt_words_are_mended_where_it_was_typed_and_grammar_sees_what_was_meant() -> None:
+    text = "Yesterday I go to the restorant becouse she have a beatiful garden."
+    found = check(text, spelling=True)
+    assert apply(text, found) == "Yesterday I went to the restaurant because she has a beautiful garden."
+    assert {one.type for one in found} >= {"R:SPELL", "R:VERB:TENSE"}
+    assert all(text[one.start : one.end] == one.original for one in found)
+    assert all(a.end <= b.start for a, b in pairwise(found))
+    assert "R:SPELL" not in {one.type for one in check(text)}
+
+
+def test_a_mistake_in_a_misspelt_word_is_one_finding() -> None:
+    text = "She studys a lot and he buyed two brothr a present."
+    assert all(text[one.start : one.end] == one.original for one in check(text, spelling=True))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "My name is Xiaoming and I live in Guangzhou.",
+        "my name is yuki and i come from osaka",
+        "Look at www.example.com or write to me@example.org.",
+        "My favourite colour is grey, and I organise my holidays online.",
+        "We met at the NATO building.",
+    ],
+)
+def test_names_addresses_and_british_spelling_are_left_alone(text: str) -> None:
+    assert [one for one in check(text, spelling=True) if one.type == "R:SPELL"] == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.one_of(WORDS, st.sampled_from(["becouse", "freind", "univercity", "informations", "wich"])), max_size=10))
+def test_any_misspelt_words_give_findings_at_their_places(words: list[str]) -> None:
+    text = " ".join(words)
+    found = check(text, spelling=True)
+    assert all(text[one.start : one.end] == one.original for one in found)
+    assert all(a.end <= b.start for a, b in pairwise(found))
+    apply(text, found)
