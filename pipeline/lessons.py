@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from agent.lessons import Lesson, load_lessons, read_aloud_lesson, read_lesson
+from agent.record import LEVELS
 from pipeline.settings.tree import TutorSettings
 
 READ_ALOUD = "read_aloud"
+FIRST = "introductions"
 
 
 def own_lessons(settings: TutorSettings) -> dict[str, Lesson]:
@@ -24,9 +26,17 @@ def own_lessons(settings: TutorSettings) -> dict[str, Lesson]:
 
 
 def offered_lessons(settings: TutorSettings) -> dict[str, Lesson]:
-    """Every lesson by its name.
+    """Every lesson by its name: the operator's own, then those of the package, the easiest first.
 
     Raises:
         agent.lessons.LessonError: naming the file and the place in it.
     """
-    return {**load_lessons(), **own_lessons(settings)}
+    own = own_lessons(settings)
+    others = {key: lesson for key, lesson in load_lessons().items() if key not in own}
+    return {**own, **dict(sorted(others.items(), key=_place))}
+
+
+def _place(entry: tuple[str, Lesson]) -> tuple[int, bool, str]:
+    key, lesson = entry
+    # Who is new here begins by being introduced.
+    return (len(LEVELS) if lesson.level is None else LEVELS.index(lesson.level), key != FIRST, lesson.title)

@@ -159,7 +159,8 @@ class LessonInfo(BaseModel):
     title: str = Field(examples=["Introducing yourself"])
     goal: str
     kind: str = Field(examples=["conversation"])
-    levels: list[Level] = Field(default=list(LEVELS))
+    level: Level | None = Field(None, description="The level that it is made for.")
+    levels: list[Level] = Field(default=list(LEVELS), description="The levels that it can be had at.")
 
 
 class Lessons(BaseModel):

@@ -153,6 +153,7 @@ class Conversation(Part):
     kind: Literal["conversation"] = "conversation"
     title: Line
     goal: Line
+    level: Level | None = Field(None, description="The level that it is made for; it can be had at each.")
     slots: dict[Annotated[str, Field(pattern=r"^[a-z][a-z_]*$")], Slot] = Field(default_factory=dict)
     greeting: Lines
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]
@@ -252,6 +253,7 @@ class ReadAloud(Part):
     kind: Literal["read_aloud"] = "read_aloud"
     title: Line
     goal: Line
+    level: Level | None = Field(None, description="The level that it is made for.")
     sentences: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=300)], ...], Field(min_length=1, max_length=1000)]
 
     @model_validator(mode="after")

@@ -124,6 +124,10 @@ async def test_lessons_and_what_a_page_asks(serve):
         lessons = (await http.get("/api/lessons")).json()
         assert lessons["default"] in {item["id"] for item in lessons["items"]}
         assert all(item["title"] and item["goal"] for item in lessons["items"])
+        made_for = [item["level"] for item in lessons["items"]]
+        assert made_for == sorted(made_for, key=LEVELS.index), "the easiest come first"
+        assert set(made_for) == set(LEVELS)
+        assert lessons["items"][0]["id"] == "introductions"
         config = (await http.get("/api/client-config")).json()
         assert config["lessons"] == lessons["items"]
         assert config["levels"] == list(LEVELS)

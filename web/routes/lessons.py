@@ -16,7 +16,7 @@ _ROLES = {"llm": "tutor", "tts": "voice"}
 
 def _lessons(state: WebState) -> list[LessonInfo]:
     return [
-        LessonInfo(id=key, title=lesson.title, goal=lesson.goal, kind=lesson.kind)
+        LessonInfo(id=key, title=lesson.title, goal=lesson.goal, kind=lesson.kind, level=lesson.level)
         for key, lesson in state.sessions.lessons.items()
     ]
 

@@ -84,6 +84,8 @@ export type ClientType = keyof ClientFields;
 export interface Lesson {
   id: string;
   title: string;
+  /** The level that it is made for; it can be had at each of `levels`. */
+  level?: Level | null;
   levels?: Level[];
   goal?: string;
 }

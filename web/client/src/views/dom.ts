@@ -113,11 +113,27 @@ export function selectField(
 }
 
 /** Replace a select's options where they changed, and choose one. */
-export function setOptions(select: HTMLSelectElement, options: { value: string; label: string }[], value: string): void {
+export interface Option {
+  value: string;
+  label: string;
+  /** Options of one group stand under its name; those of a group must follow one another. */
+  group?: string;
+}
+
+export function setOptions(select: HTMLSelectElement, options: Option[], value: string): void {
   const key = JSON.stringify(options);
   if (select.dataset["options"] !== key) {
     select.dataset["options"] = key;
-    select.replaceChildren(...options.map((o) => h("option", { value: o.value }, o.label)));
+    select.replaceChildren();
+    let group: HTMLElement = select;
+    for (const { value, label, group: name } of options) {
+      if (name === undefined) group = select;
+      else if (!(group instanceof HTMLOptGroupElement) || group.label !== name) {
+        group = h("optgroup", { label: name });
+        select.append(group);
+      }
+      group.append(h("option", { value }, label));
+    }
   }
   if (select.value !== value) select.value = value;
 }

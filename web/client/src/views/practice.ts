@@ -20,7 +20,7 @@ export function practicePanel(call: Call) {
     if (!config) return;
     setOptions(
       lesson.select,
-      config.lessons.map((l) => ({ value: l.id, label: l.title })),
+      config.lessons.map((l) => ({ value: l.id, label: l.title, ...(l.level ? { group: readable(l.level) } : {}) })),
       s.lesson,
     );
     setOptions(
