@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -64,6 +65,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in needing]
         config.stash[_not_run] = [item.nodeid for item in needing]
         config.hook.pytest_deselected(items=needing)
+
+
+# Where several processes share the tests (pytest-xdist), each tells the one that prints.
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["not_run"] = session.config.stash.get(_not_run, [])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    names = getattr(node, "workeroutput", {}).get("not_run", [])
+    if names:
+        node.config.stash[_not_run] = sorted({*node.config.stash.get(_not_run, []), *names})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
