@@ -40,7 +40,8 @@ async def test_a_sentence_is_heard_over_a_bad_link_as_over_a_good_one(server, jo
     for measured in (row, bad_row):
         assert 0 < measured["user_stop"] < measured["stt_final"]
     metrics = (await asyncio.to_thread(httpx.get, f"{server.url}/metrics")).text
-    assert _value(metrics, 'parley_received_packets_total{fate="lost"}') >= bad_status["lost"]
+    # The counters are brought up to date four times a second.
+    assert _value(metrics, 'parley_received_packets_total{fate="lost"}') >= 0.7 * len(link.dropped)
     assert _value(metrics, 'parley_received_made_up_seconds_total{by="concealed"}') > 0
     assert _value(metrics, "parley_jitter_wait_seconds_count") > 0
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,6 +18,8 @@ from pipeline.loading import EngineLoader, LoadFailed, memory_bytes
 from pipeline.settings.tree import EspeakSettings, PocketsphinxSettings, TutorSettings
 from pipeline.stt.pocketsphinx import PocketsphinxEngine
 from pipeline.tts.espeak import EspeakEngine
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def none(_: Any) -> Any:
@@ -136,7 +141,14 @@ async def test_an_unload_may_be_refused_and_one_of_what_is_not_there_does_nothin
     assert loader.life("llm").memory_mb is None
 
 
-async def test_the_embedded_engines_give_their_processes_and_memory_back():
+def test_the_embedded_engines_give_their_processes_and_memory_back():
+    # In a process of its own: the recogniser's fork server is one for a whole process, and other tests have theirs.
+    code = "import asyncio; from tests.pipeline.test_loading import load_and_unload; asyncio.run(load_and_unload())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+async def load_and_unload() -> None:
     stt = PocketsphinxEngine(PocketsphinxSettings(workers=2))
     loader = EngineLoader({"stt": stt, "llm": ScriptedEngine(TutorSettings()), "tts": EspeakEngine(EspeakSettings())})
     pids: list[int] = []
