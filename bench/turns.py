@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.analysis.english.usage import log10_p
 from bench.logistic import fit
 from bench.speech import speech_dir
 from bench.turn_players import EMBEDDED_FLUSH_S, ORACLE_FLUSH_S, Models, Recogniser, asked_s, embedded, oracle, play, play_stock
 from bench.turn_trials import GAPS_S, Trial, build
+from pipeline.turn_stop import sentence_end
 from pipeline.turns.detector import Parameters, TurnDetector
 from pipeline.turns.endpoint import MAX_WAIT_S, Cues, Curve, Weights, end_probability, measured
 
@@ -39,11 +39,6 @@ class Outcome:
     gap_s: float
     cut: bool
     wait_s: float | None
-
-
-def sentence_end(words: tuple[str, ...]) -> tuple[float, float]:
-    """log10 P(end of sentence) after the last two words, and after the last one."""
-    return log10_p(*words[-2:], "</s>"), log10_p(words[-1], "</s>")
 
 
 async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:

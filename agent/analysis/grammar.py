@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 import harper
 
-from agent.analysis.english.spelling import meant, misspelt
+from agent.analysis.english.closed import CLOSED
+from agent.analysis.english.spelling import linter, meant, misspelt
 from agent.analysis.english.tagging import tag
 from agent.analysis.english.tokens import Token, sentences
+from agent.analysis.english.usage import knows
 from agent.analysis.rules import RULES
-from agent.analysis.rules.sentence import Candidate, Sentence
+from agent.analysis.rules.sentence import Sentence
 
 MAX_CHARACTERS = 20_000
 """Longer texts are looked at up to here."""
@@ -46,14 +46,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
+    """The tokens ``start:end`` become ``words``; of two that collide, the one of lower ``rank`` wins."""
+
     start: int
     end: int
-    replacement: str
+    words: tuple[str, ...]
     type: str
     why: str
     rank: tuple[float, ...]
-    words: tuple[str, ...]
-    at: int  # the token before which the words stand
 
 
 def check(text: str, *, spelling: bool = False) -> list[Finding]:
@@ -120,11 +120,14 @@ def _sentence(text: str, tokens: list[Token]) -> list[Finding]:
     proposals: list[_Chosen] = []
     for order, rule in enumerate(RULES):
         for candidate in rule(sentence):
-            gain = 0.0 if candidate.need < -10 else sentence.gain(candidate)
-            if candidate.need < -10 or gain >= candidate.need:
-                # What rests on the words alone comes first, then what the model is surest of.
-                rank = (0.0, candidate.need + 99, order) if candidate.need < -10 else (1.0, candidate.need - gain, order)
-                proposals.append(_from_candidate(sentence, candidate, rank))
+            # What rests on the words alone comes first, then what the model is surest of.
+            if candidate.is_sure:
+                rank: tuple[float, ...] = (0.0, candidate.need, order)
+            elif (gain := sentence.gain(candidate)) >= candidate.need:
+                rank = (1.0, candidate.need - gain, order)
+            else:
+                continue
+            proposals.append(_Chosen(candidate.start, candidate.end, candidate.words, candidate.type, candidate.why, rank))
     proposals += _harper(text, tokens)
     chosen: list[_Chosen] = []
     for proposal in sorted(proposals, key=lambda p: p.rank):
@@ -153,10 +156,6 @@ def _misspelt(text: str, tokens: list[Token]) -> list[Finding]:
 def _collide(a: _Chosen, b: _Chosen) -> bool:
     """Whether two changes touch: they share a token, or one inserts right beside the other."""
     return a.start <= b.end and b.start <= a.end
-
-
-def _from_candidate(sentence: Sentence, c: Candidate, rank: tuple[float, ...]) -> _Chosen:
-    return _Chosen(c.start, c.end, " ".join(c.words), c.type, c.why, rank, c.words, c.start)
 
 
 def _finding(text: str, tokens: list[Token], c: _Chosen) -> Finding:
@@ -197,15 +196,11 @@ def _finding(text: str, tokens: list[Token], c: _Chosen) -> Finding:
     for word in words:
         glued = word.startswith(("'", "n't")) or not replacement
         replacement += word if glued else " " + word
-    # "do" + "n't": what stays directly before a clitic must not be parted from it.
     first, last = tokens[start], tokens[end - 1]
     return Finding(text[first.start : last.end], replacement, c.why, c.type, first.start, last.end)
 
 
 def _proper(token: Token) -> bool:
-    from agent.analysis.english.closed import CLOSED
-    from agent.analysis.english.usage import knows
-
     return (
         token.lower in ("i", "i'm")
         or (token.lower not in CLOSED and not knows(token.lower))
@@ -216,18 +211,13 @@ def _proper(token: Token) -> bool:
 # Harper
 
 
-@cache
-def _linter() -> Any:
-    return harper.Linter(harper.Dialect.AMERICAN)
-
-
 def _harper(text: str, tokens: list[Token]) -> list[_Chosen]:
     """What Harper finds in one sentence, of the rules that concern grammar and were found trustworthy."""
     begin, end = tokens[0].start, tokens[-1].end
     by_start = {t.start: i for i, t in enumerate(tokens)}
     by_end = {t.end: i + 1 for i, t in enumerate(tokens)}
     chosen = []
-    for name, lints in _linter().organized_lints(text[begin:end]).items():
+    for name, lints in linter(harper.Dialect.AMERICAN).organized_lints(text[begin:end]).items():
         if name not in HARPER_RULES:
             continue
         for lint in lints:
@@ -242,7 +232,7 @@ def _harper(text: str, tokens: list[Token]) -> list[_Chosen]:
                 words = tuple(suggestion.replacement_text.split())
             else:
                 words = (*old.split(), *suggestion.replacement_text.split())
-            chosen.append(_Chosen(first, last, " ".join(words), HARPER_RULES[name], lint.message, (0.5,), words, first))
+            chosen.append(_Chosen(first, last, words, HARPER_RULES[name], lint.message, (0.5,)))
     return chosen
 
 

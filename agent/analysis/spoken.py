@@ -26,8 +26,7 @@ def findings(turn: Turn) -> list[Finding]:
     """
     if turn.typed or not turn.words:
         return check(turn.text, spelling=True) if turn.typed else []
-    words = said(turn)
-    text = " ".join(word.text for word in words)
+    words, text = said(turn), _text(turn)
     found = [one for one in check(text) if _stands(one, words, text)]
     if len(found) > max(1, MAX_FINDINGS_SHARE * len(words)) or sum(word.sure for word in words) * 2 < len(words):
         return []
@@ -37,8 +36,12 @@ def findings(turn: Turn) -> list[Finding]:
 def corrections(turn: Turn) -> list[Correction]:
     """``findings`` as the record keeps them, each with a word on either side: "I go to", "I went to"."""
     found = findings(turn)
-    text = turn.text if turn.typed else " ".join(word.text for word in said(turn))
+    text = _text(turn)
     return [_quoted(one, text, [other for other in found if other is not one]) for one in found]
+
+
+def _text(turn: Turn) -> str:
+    return turn.text if turn.typed else " ".join(word.text for word in said(turn))
 
 
 def _quoted(finding: Finding, text: str, others: list[Finding]) -> Correction:

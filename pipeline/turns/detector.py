@@ -217,8 +217,7 @@ class TurnDetector:
             begin_s = window.time_s - min(length_s, 0.1)
             self._onset_s = begin_s if self._onset_s is None else self._onset_s
             if window.time_s - self._onset_s + 1e-9 >= self._p.start_s:
-                self._in_turn, self._guesses, self._open_guess = True, 0, 0
-                decisions.append(Started(window.time_s, self._onset_s))
+                self._begin(window.time_s, self._onset_s, decisions)
         if self._in_turn:
             self._goes_on(window.time_s, window.time_s, decisions)
             self._last_voice_s = window.time_s
@@ -226,13 +225,16 @@ class TurnDetector:
     def _edge(self, edge: VoiceEdge, decisions: list[Decision]) -> None:
         if edge.speaking:
             if not self._in_turn:
-                self._in_turn, self._guesses, self._open_guess = True, 0, 0
-                decisions.append(Started(edge.time_s, edge.at_s))
+                self._begin(edge.time_s, edge.at_s, decisions)
             self._goes_on(edge.time_s, edge.at_s, decisions)
             self._last_voice_s = max(self._last_voice_s, edge.at_s)
         elif self._in_turn and self._silence is None:
             self._last_voice_s = edge.at_s
             self._silence = _Silence(cues=Cues(expected=self._expected))
+
+    def _begin(self, now_s: float, onset_s: float, decisions: list[Decision]) -> None:
+        self._in_turn, self._guesses, self._open_guess = True, 0, 0
+        decisions.append(Started(now_s, onset_s))
 
     def _goes_on(self, now_s: float, since_s: float, decisions: list[Decision]) -> None:
         if self._silence is not None:
@@ -282,7 +284,7 @@ class TurnDetector:
         informed = self._silence.cues.voice is not None or self._silence.cues.sentence is not None
         if silent_s + 1e-9 >= self._wait_s(probability):
             decisions.append(Ended(self._now_s, self._last_voice_s, self._open_guess, probability))
-            self._in_turn, self._silence, self._onset_s, self._open_guess = False, None, None, 0
+            self.abandon()
         elif informed and not self._open_guess and probability >= self._p.guess_at and self._guesses < self._p.max_guesses:
             self._guesses += 1
             self._open_guess = self._guesses

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import Any
 
 import harper
 
@@ -68,17 +67,18 @@ def distance(a: str, b: str) -> int:
 
 
 @cache
-def _linters() -> tuple[Any, Any]:
-    return harper.Linter(harper.Dialect.AMERICAN), harper.Linter(harper.Dialect.BRITISH)
+def linter(dialect: harper.Dialect) -> harper.Linter:
+    """The process's one linter of a dialect."""
+    return harper.Linter(dialect)
 
 
 @lru_cache(maxsize=4096)
 def _suggestions(word: str) -> tuple[str, ...]:
     """Lower-case words that ``word`` may have been meant as; none where it is right in one of the two dialects."""
     found: list[str] = []
-    for linter in _linters():
-        lints = linter.organized_lints(word).get("SpellCheck", [])
+    for dialect in (harper.Dialect.AMERICAN, harper.Dialect.BRITISH):
+        lints = linter(dialect).organized_lints(word).get("SpellCheck", [])
         if not lints:
             return ()
         found += [s.replacement_text.lower() for lint in lints for s in lint.suggestions]
-    return tuple(dict.fromkeys(s for s in found if knows(s.replace("'", "'"))))[:_MAX_SUGGESTIONS]
+    return tuple(dict.fromkeys(s for s in found if knows(s)))[:_MAX_SUGGESTIONS]

@@ -35,6 +35,11 @@ _CAUSES = wordset(
 )
 
 
+_DOUBTS = frozenset(("if", "though", "unless"))
+_DEMANDS = wordset("suggest suggested recommend recommended insist demand require essential important necessary ensure wish")
+"""Words after which the subjunctive may stand: "I suggest that he go"."""
+
+
 def _agreeing(word: str, lemma: str, singular: bool, first: bool = False) -> str | None:
     """The form of the verb ``word`` that agrees, or ``None`` where it does or cannot tell."""
     if lemma == "be":
@@ -121,56 +126,9 @@ def pronouns(s: Sentence) -> Iterator[Candidate]:
             )
         ):
             continue  # an object: "I like it very much", "make you feel"
-        if (
-            s.has(
-                frozenset(
-                    (
-                        "if",
-                        "wish",
-                        "though",
-                        "unless",
-                        "suggest",
-                        "suggested",
-                        "recommend",
-                        "insist",
-                        "demand",
-                        "require",
-                        "important",
-                        "necessary",
-                        "essential",
-                        "lest",
-                    )
-                ),
-                max(0, i - 3),
-                i,
-            )
-            and s.lemma(v) == "be"
-        ):
+        if s.lemma(v) == "be" and s.has(_DOUBTS, max(0, i - 3), i):
             continue
-        if s.has(
-            frozenset(
-                (
-                    "suggest",
-                    "suggested",
-                    "recommend",
-                    "recommended",
-                    "insist",
-                    "insisted",
-                    "demand",
-                    "demanded",
-                    "require",
-                    "requires",
-                    "essential",
-                    "lest",
-                    "ensure",
-                    "important",
-                    "necessary",
-                    "wish",
-                )
-            ),
-            max(0, i - 3),
-            i,
-        ):
+        if s.has(_DEMANDS | {"insisted", "demanded", "requires", "lest"}, max(0, i - 3), i):
             continue
         if _question_aux(s, i):
             continue
@@ -266,27 +224,7 @@ def subjects(s: Sentence) -> Iterator[Candidate]:
         k = i - 1
         if s.t(k) == "MD" or s.w(k) in ("do", "does", "did", "if", "whether", "than", "who", "which") or s.lemma(k) in _CAUSES:
             continue
-        if s.has(
-            frozenset(
-                (
-                    "suggest",
-                    "suggested",
-                    "recommend",
-                    "recommended",
-                    "insist",
-                    "demand",
-                    "require",
-                    "essential",
-                    "important",
-                    "necessary",
-                    "ensure",
-                    "if",
-                    "wish",
-                )
-            ),
-            max(0, i - 4),
-            i,
-        ):
+        if s.has(_DEMANDS | {"if"}, max(0, i - 4), i):
             continue
         if any(s.w(x) in ("do", "does", "did") or s.t(x) == "MD" for x in range(max(0, i - 2), i)):
             continue

@@ -78,14 +78,14 @@ def relatives(s: Sentence) -> Iterator[Candidate]:
         if s.t(v) not in ("VBP", "VBZ", "VB") or s.w(v).startswith("'"):
             continue
         if s.t(i - 1) == "NNS" and s.t(v) == "VBZ" and "one" not in s.words[max(0, i - 5) : i] and "each" not in s.words[:i]:
-            base = {"is": "are", "has": "have", "does": "do"}.get(s.w(v)) or s.lemma(v)
+            base = _PLAIN.get(s.w(v)) or s.lemma(v)
             yield Candidate(v, v + 1, (base,), "R:VERB:SVA", "The relative clause speaks of several.", 0.0)
         if s.t(i - 1) == "NN" and person and s.t(v) in ("VBP", "VB") and s.w(i - 1) not in ("everyone", "people"):
             if s.w(i) == "that" and s.t(i - 2) not in ("DT", "PRPS", "JJ"):
                 continue
             if s.w(i - 3) in ("of", "and") or s.w(i - 4) == "of" or s.w(v) == inflect(s.lemma(v), "VBD"):
                 continue
-            third = {"be": "is", "have": "has", "do": "does"}.get(s.lemma(v)) or inflect(s.lemma(v), "VBZ")
+            third = inflect(s.lemma(v), "VBZ")
             if third:
                 yield Candidate(v, v + 1, (third,), "R:VERB:SVA", "The relative clause speaks of one person.", 0.0)
 
@@ -105,7 +105,7 @@ def two_subjects(s: Sentence) -> Iterator[Candidate]:
         if (s.t(v) == "VBZ" and not s.w(v).startswith("'")) or s.w(v) == "was":
             if s.w(second + 1) in (",",):
                 continue
-            base = {"is": "are", "has": "have", "does": "do", "was": "were"}.get(s.w(v)) or s.lemma(v)
+            base = _PLAIN.get(s.w(v)) or s.lemma(v)
             yield Candidate(v, v + 1, (base,), "R:VERB:SVA", "Two subjects take a plural verb.", SURE)
 
 
@@ -124,7 +124,7 @@ def with_something(s: Sentence) -> Iterator[Candidate]:
     if end is None or s.w(end + 1) in ("and", "or"):
         return
     if s.t(end + 1) in ("VBP", "VB") and s.w(head) not in MASS and s.w(end + 1) != inflect(s.lemma(end + 1), "VBD"):
-        third = {"be": "is", "have": "has", "do": "does"}.get(s.lemma(end + 1)) or inflect(s.lemma(end + 1), "VBZ")
+        third = inflect(s.lemma(end + 1), "VBZ")
         if third and s.lemma(end + 1) != "be":
             yield Candidate(end + 1, end + 2, (third,), "R:VERB:SVA", f"The subject is '{s.w(head)}'.", 0.0)
 

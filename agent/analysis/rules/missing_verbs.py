@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.analysis.english.forms import lemmas
+from agent.analysis.english.forms import lemmas, verb_lemma
 from agent.analysis.english.wordset import wordset
 from agent.analysis.rules.lists import FEMALE, MALE
 from agent.analysis.rules.sentence import FINITE, SURE, Candidate, Sentence
@@ -128,8 +128,6 @@ def negation(s: Sentence) -> Iterator[Candidate]:
                 and "VERB" in lemmas(nxt) | ({"VERB": ()} if nxt in ("have", "like", "want", "know") else {})
             ):
                 third = s.w(i - 1) in ("he", "she", "it")
-                from agent.analysis.english.forms import verb_lemma
-
                 yield Candidate(
                     i,
                     i + 2,

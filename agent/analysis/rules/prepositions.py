@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.analysis.english.forms import verb_lemma
+from agent.analysis.english.forms import inflect, verb_lemma
 from agent.analysis.rules.lists import DAYS, MONTHS, PLACE_ADVERBS
 from agent.analysis.rules.sentence import NOUNS, SURE, VERBS, Candidate, Sentence
 
@@ -212,8 +212,6 @@ def after_adjective(s: Sentence) -> Iterator[Candidate]:
         ):
             continue
         if word == "capable":
-            from agent.analysis.english.forms import inflect
-
             yield Candidate(
                 i + 1, i + 3, ("of", str(inflect(s.lemma(i + 2), "VBG"))), "R:PREP", "One is capable of doing something.", SURE
             )

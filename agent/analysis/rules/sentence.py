@@ -33,6 +33,11 @@ class Candidate:
     why: str
     need: float = 0.0
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether it rests on the words alone, and the model is not asked."""
+        return self.need < SURE / 2
+
 
 class Sentence:
     """One tagged sentence. Indices outside of it give empty strings, so that rules need no bounds."""

@@ -387,9 +387,7 @@ def will_after_when(s: Sentence) -> Iterator[Candidate]:
         verb = s.lemma(subject + 2)
         third = s.w(subject) in ("he", "she", "it") or s.t(subject) in ("NN", "NNP")
         form = (
-            ({"be": "is"}.get(verb) or inflect(verb, "VBZ"))
-            if third
-            else ("am" if verb == "be" and s.w(subject) == "i" else {"be": "are"}.get(verb, verb))
+            inflect(verb, "VBZ") if third else ("am" if verb == "be" and s.w(subject) == "i" else {"be": "are"}.get(verb, verb))
         )
         if form:
             yield Candidate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.analysis.english.forms import inflect, lemmas, verb_lemma
+from agent.analysis.english.forms import all_forms, inflect, lemmas, verb_lemma
 from agent.analysis.english.wordset import wordset
 from agent.analysis.rules.lists import WRONG_PASTS
 from agent.analysis.rules.sentence import SURE, VERBS, Candidate, Sentence
@@ -133,7 +133,7 @@ def after_have(s: Sentence) -> Iterator[Candidate]:
                 part
                 and word not in (part, "got", "had", "read", "put", "cut", "let", "set", "hit", "cost", "left")
                 and word == past
-                and word not in _participles(lemma)
+                and word not in all_forms(lemma, "VBN")
             ):
                 yield Candidate(
                     v, v + 1, (part,), "R:VERB:FORM", f"After '{s.text(i)}' stands the past participle: {part}.", SURE
@@ -147,12 +147,6 @@ def after_have(s: Sentence) -> Iterator[Candidate]:
             and s.w(i) in ("have", "has", "'ve")
         ):
             yield Candidate(v, v + 1, (part,), "R:VERB:FORM", f"After '{s.text(i)}' stands the past participle: {part}.", 0.3)
-
-
-def _participles(lemma: str) -> frozenset[str]:
-    from agent.analysis.english.forms import all_forms
-
-    return all_forms(lemma, "VBN")
 
 
 def after_be(s: Sentence) -> Iterator[Candidate]:
@@ -340,10 +334,15 @@ def after_preposition(s: Sentence) -> Iterator[Candidate]:
         word = s.w(i + 1)
         if verb_lemma(word) != word or word in ("let", "like", "please"):
             continue
-        object_follows = (
-            s.t(i + 2) in ("PRP", "PRPS", "DT")
-            and s.w(i + 2) not in ("i", "he", "she", "we", "they", "that", "all", "both")
-            and (s.w(i + 2) not in ("you", "it", "her") or True)
+        object_follows = s.t(i + 2) in ("PRP", "PRPS", "DT") and s.w(i + 2) not in (
+            "i",
+            "he",
+            "she",
+            "we",
+            "they",
+            "that",
+            "all",
+            "both",
         )
         noun_too = "NOUN" in lemmas(word)
         if s.t(i + 1) not in ("VB", "VBP", "NN") or (s.t(i + 1) == "NN" and not object_follows):
