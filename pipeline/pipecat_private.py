@@ -7,6 +7,7 @@ session that the process has loaded once. What they rely on is checked by ``test
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import Any
@@ -42,6 +43,10 @@ def load_smart_turn() -> onnxruntime.InferenceSession:
     return load_session(*_SMART_TURN)
 
 
+WindowListener = Callable[[float, bytes], None]
+"""Takes a window of the learner's audio: the probability of speech in it, and its pcm16."""
+
+
 class _SharedSileroModel(SileroOnnxModel):
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self.session = session
@@ -60,6 +65,18 @@ class SharedSileroVAD(SileroVADAnalyzer):
         self._model = _SharedSileroModel(session)
         self._windows_since_reset = 0
         self._low_confidence_windows = 0
+        self._listeners: list[WindowListener] = []
+
+    def on_window(self, listener: WindowListener) -> None:
+        """Call ``listener`` with every further window, before the state that follows from it is known."""
+        self._listeners.append(listener)
+
+    def voice_confidence(self, buffer: bytes) -> float:
+        """The probability that ``buffer`` (one window of pcm16) holds speech."""
+        probability = float(np.ravel(super().voice_confidence(buffer))[0])
+        for listener in self._listeners:
+            listener(probability, buffer)
+        return probability
 
     async def analyze_audio(self, buffer: bytes) -> VADState:
         """The VAD's state after ``buffer`` (pcm16 mono at the analyzer's rate)."""

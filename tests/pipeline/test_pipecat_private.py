@@ -45,6 +45,20 @@ async def test_two_detectors_on_one_session_each_give_what_the_stock_one_gives()
         await analyzer.cleanup()
 
 
+async def test_a_listener_gets_every_window_once_and_in_order():
+    detector = SharedSileroVAD(load_silero(), VADParams())
+    detector.set_sample_rate(16_000)
+    heard: list[tuple[float, bytes]] = []
+    detector.on_window(lambda probability, window: heard.append((probability, window)))
+    audio = speechlike(1.0).tobytes()
+    for i in range(0, len(audio), 640):
+        await detector.analyze_audio(audio[i : i + 640])
+    assert b"".join(window for _, window in heard) == audio[: len(heard) * 1024]
+    assert len(heard) == len(audio) // 1024
+    assert all(0.0 <= probability <= 1.0 for probability, _ in heard)
+    await detector.cleanup()
+
+
 async def test_the_shared_turn_model_judges_as_the_stock_one_does():
     stock = LocalSmartTurnAnalyzerV3()
     with ThreadPoolExecutor(1) as executor:
