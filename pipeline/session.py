@@ -28,6 +28,7 @@ from pipeline.analyst import Analyst
 from pipeline.call import BuildFailed, Call
 from pipeline.engine import CallState, Engine
 from pipeline.faults.lines import TIME_IS_UP
+from pipeline.headroom import Headroom
 from pipeline.messages import (
     Analysis,
     ClientMessage,
@@ -90,6 +91,8 @@ class Services:
     """Where calls are recorded; ``None``: nowhere."""
     wall: WallClock = field(default_factory=WallClock)
     """What tells when a session began."""
+    headroom: Headroom = field(default_factory=Headroom)
+    """How much more the process can take on. While it is ``low``, nothing should be done that may turn out to be in vain."""
 
 
 class Session:
