@@ -37,6 +37,8 @@ def main(*additions: Callable[[Any], None]) -> None:
         "PARLEY_DATA_DIR": str(Path(where.data_dir)),
         "PARLEY_SERVER__SESSION_RATE_PER_MINUTE": "100000",
         "PARLEY_LIMITS__MAX_CALLS": "1000",
+        "PARLEY_LIMITS__MAX_LOOP_LAG_MS": "0",
+        "PARLEY_LIMITS__MAX_PACKET_LATE_MS": "0",
         "PARLEY_TUTOR__GREET": "false",
     }
     settings = load_settings(None)

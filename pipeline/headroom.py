@@ -117,6 +117,10 @@ class Headroom:
         self.judge(now)
         return True
 
+    def forget(self) -> None:
+        """What was late until now does not count."""
+        self._lag, self._late, self._verdict = Lateness(), Lateness(), Verdict()
+
     def sent(self, late_s: float, now: float) -> None:
         """A packet of the tutor's voice left ``late_s`` after it was due."""
         self._late.add(late_s, now)

@@ -218,6 +218,7 @@ class Session:
             call = Call(self, transport, resumed=resumed)
             if self._recorder is not None:
                 self._recorder.listen(transport)
+            transport.playout.on_late = self.services.headroom.sent
             transport.on_command = self._on_command
             transport.on_lost = self._lost_handler(transport)
             transport.on_ready = call.on_ready

@@ -12,6 +12,7 @@ from agent.lessons import Lesson
 from agent.record import CallRecord, Level
 from pipeline.analyst import Analyst
 from pipeline.engine import AtCapacity, Engine
+from pipeline.headroom import WINDOW_S, Headroom
 from pipeline.lessons import offered_lessons
 from pipeline.loading import EngineLoader
 from pipeline.metrics import prometheus
@@ -52,7 +53,9 @@ class SessionManager:
         made = {**make_engines(settings, skip=frozenset(engines or ())), **(engines or {})}
         self.engines: dict[str, Engine] = {stage: made[stage] for stage in STAGES}
         self.models = SharedModels()
-        self.lag = LoopLagMonitor()
+        limits = settings.limits
+        self.headroom = Headroom(limits.max_loop_lag_ms / 1000, limits.max_packet_late_ms / 1000)
+        self.lag = LoopLagMonitor(self.headroom)
         self.analyst = Analyst()
         self.loader = EngineLoader(self.engines, not_counted=lambda: {pid for pid in [self.analyst.pid] if pid is not None})
         self.recordings = Archive(settings.data_dir, settings.recording)
@@ -117,12 +120,23 @@ class SessionManager:
             logger.info("closed {} calls that an earlier process left open", len(orphans))
         self._journal = Journal(self._store)
         self._services = Services(
-            self.settings, self.engines, self.models, self._journal, self.lessons, self.analyst, self.recordings
+            self.settings,
+            self.engines,
+            self.models,
+            self._journal,
+            self.lessons,
+            self.analyst,
+            self.recordings,
+            headroom=self.headroom,
         )
         self.recordings.start()
         await self.models.load()
         self._started = True
-        await self.loader.load()
+        try:
+            await self.loader.load()
+        finally:
+            # How late the loop was while it loaded is no sign of how it will serve calls.
+            self.headroom.forget()
 
     def missing(self) -> str | None:
         """Which engines are unloaded or have failed, and what to do; ``None`` where there are none, or before the start."""
@@ -175,6 +189,10 @@ class SessionManager:
         if live >= self.settings.limits.max_calls:
             prometheus.REFUSED.labels("calls").inc()
             raise AtCapacity(f"all {self.settings.limits.max_calls} places are taken", retry_after_s=30.0)
+        verdict = self.headroom.verdict
+        if not verdict.admits:
+            prometheus.REFUSED.labels("headroom").inc()
+            raise AtCapacity(f"the server is too busy for another call just now ({verdict.reason})", retry_after_s=WINDOW_S)
         for engine in self.engines.values():
             try:
                 engine.admit()

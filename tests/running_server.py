@@ -47,7 +47,10 @@ class RunningServer:
 
     def start(self) -> RunningServer:
         self.port = free_port()
-        env = {**os.environ, "PARLEY_DATA_DIR": str(self.data_dir), "PARLEY_LOG__LEVEL": "DEBUG", **self.env}
+        # How late this machine's timers are is not what most tests are about.
+        punctual = {"PARLEY_LIMITS__MAX_LOOP_LAG_MS": "0", "PARLEY_LIMITS__MAX_PACKET_LATE_MS": "0"}
+        state = {"PARLEY_DATA_DIR": str(self.data_dir), "PARLEY_LOG__LEVEL": "DEBUG"}
+        env = {**os.environ, **punctual, **state, **self.env}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(self.root / "run_agent.py"), "serve", "--port", str(self.port)],

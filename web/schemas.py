@@ -101,6 +101,17 @@ class ReceptionInfo(BaseModel):
     jitter_ms: float = Field(description="RFC 3550's interarrival jitter.", examples=[1.4])
 
 
+class HeadroomInfo(BaseModel):
+    """What is left before further calls are refused. The percentiles are of the last 10 s; null: too little to judge by."""
+
+    left: float = Field(description="From 1 (everything on time) to 0 (at a limit).", examples=[0.85])
+    admits: bool = Field(description="Whether a further call would be admitted.", examples=[True])
+    low: bool = Field(description="Whether work is left out that may be in vain (speculation).", examples=[False])
+    reason: str | None = Field(None, description="Why calls are refused.")
+    loop_lag_p99_s: float | None = Field(description="How late timers run.", examples=[0.003])
+    packet_late_p99_s: float | None = Field(description="How late the tutor's packets leave.", examples=[0.002])
+
+
 class Status(BaseModel):
     """What the process is doing."""
 
@@ -112,6 +123,7 @@ class Status(BaseModel):
     max_calls: int = Field(examples=[8])
     tasks: int = Field(description="asyncio tasks of the process.", examples=[12])
     loop_lag_worst_s: float = Field(description="Worst event loop lag of about the last 10 s.", examples=[0.004])
+    headroom: HeadroomInfo
     engines: list[EngineInfo]
     store: StoreInfo
     receiving: list[ReceptionInfo] = Field(description="The WebRTC calls that are connected.")

@@ -28,6 +28,14 @@ BARGE_IN = _histogram(
 )
 STAGE = _histogram("parley_stage_seconds", "Time from the stage before (see TurnMetrics)", labelnames=["stage"])
 LOOP_LAG = _histogram("parley_event_loop_lag_seconds", "How late a timer of the event loop fired", buckets=_LAG_BUCKETS)
+HEADROOM = Gauge("parley_headroom", "What is left before calls are refused: 1 all, 0 nothing", registry=REGISTRY)
+ADMITS = Gauge(
+    "parley_headroom_admits", "Whether there is headroom for a further call (1) or calls are refused (0)", registry=REGISTRY
+)
+LOOP_LAG_P99 = Gauge("parley_headroom_loop_lag_p99_seconds", "Event loop lag over the last 10 s", registry=REGISTRY)
+PACKET_LATE_P99 = Gauge(
+    "parley_headroom_packet_late_p99_seconds", "How late the tutor's packets left over the last 10 s", registry=REGISTRY
+)
 ACTIVE_CALLS = Gauge("parley_active_calls", "Calls with a client attached", registry=REGISTRY)
 DETACHED_CALLS = Gauge("parley_detached_calls", "Calls that wait for their client", registry=REGISTRY)
 CALLS = Counter("parley_calls", "Calls begun", ["door"], registry=REGISTRY)

@@ -59,6 +59,18 @@ class LimitSettings(Section):
     """How much one process takes on."""
 
     max_calls: int = Field(8, ge=1, description="Calls at a time; the next one is refused with 429.")
+    max_loop_lag_ms: float = Field(
+        20.0,
+        ge=0,
+        le=500,
+        description="Lag of the event loop (99th percentile of 10 s) at which further calls are refused with 429; 0: no limit.",
+    )
+    max_packet_late_ms: float = Field(
+        15.0,
+        ge=0,
+        le=500,
+        description="Lateness of the tutor's packets (the same percentile) at which further calls are refused; 0: no limit.",
+    )
     max_call_s: float = Field(3600.0, gt=0, description="Longest call, in seconds.")
     ws_max_message_bytes: int = Field(1_000_000, ge=10_000, description="Largest WebSocket message; a larger one closes 1009.")
     ws_max_audio_speed: float = Field(

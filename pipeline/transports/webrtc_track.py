@@ -44,6 +44,10 @@ class Pacer:
         """Seconds until the next packet is due; 0 when it is due or late."""
         return 0.0 if self._due is None else max(0.0, self._due - now)
 
+    def late_s(self, now: float) -> float:
+        """Seconds since the next packet was due; 0 where it is not, and for the first."""
+        return 0.0 if self._due is None else max(0.0, now - self._due)
+
     def take(self, now: float) -> int:
         """The next packet leaves: its media time in 48 kHz ticks, from 0."""
         self._media += _FRAME_TICKS
@@ -116,6 +120,8 @@ class OutputTrack(MediaStreamTrack):
                 raise MediaStreamError
         assert self._encoder is not None  # as long as the track is live
         now = self._clock()
+        if self._ledger.on_late is not None:
+            self._ledger.on_late(self._pacer.late_s(now), now)
         media = self._pacer.take(now)
         self._positions.sent(media, self._ledger.position, ENCODER_FRAME_SAMPLES)
         if self._origin_at is None:

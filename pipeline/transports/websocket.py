@@ -315,9 +315,14 @@ class _Output(BaseOutputTransport):
         """Send 20 ms of audio when they are due."""
         transport, interruptions = self._transport, self._interruptions
         samples = len(frame.audio) // 2
-        delay_s = self._pacer.delay(samples, transport.clock())
+        begun = transport.clock()
+        delay_s = self._pacer.delay(samples, begun)
         if delay_s > 0:
             await asyncio.sleep(delay_s)
+            if transport.playout.on_late is not None:
+                # Only what had to wait has a time at which it is due; what a slow client adds later is not this process's.
+                woke = transport.clock()
+                transport.playout.on_late(woke - begun - delay_s, woke)
         if self._silenced or interruptions != self._interruptions:
             return False
         if not self._announced:

@@ -156,7 +156,13 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
     """Settings for a test: state in its own folder, and a session rate that is not in the way."""
 
     def make(**overrides: Any) -> Settings:
-        base = {"data_dir": tmp_path / "data", "server": {"session_rate_per_minute": 10_000}, "session": {"resume_for_s": 20.0}}
+        base = {
+            "data_dir": tmp_path / "data",
+            "server": {"session_rate_per_minute": 10_000},
+            "session": {"resume_for_s": 20.0},
+            # How late this machine's timers are is not what most tests are about.
+            "limits": {"max_loop_lag_ms": 0, "max_packet_late_ms": 0},
+        }
         return Settings.model_validate(merged(base, overrides))
 
     return make

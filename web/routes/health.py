@@ -14,10 +14,11 @@ import psutil
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from pipeline.headroom import Verdict
 from pipeline.loading import UNLOADED_RETRY_S
 from web.problems import Problem, ProblemError
 from web.routes.page import app_version
-from web.schemas import EngineInfo, Gpu, GpuInfo, Health, Ready, ReceptionInfo, Status, StoreInfo, SystemInfo
+from web.schemas import EngineInfo, Gpu, GpuInfo, HeadroomInfo, Health, Ready, ReceptionInfo, Status, StoreInfo, SystemInfo
 from web.state import WebState, state_of
 
 if TYPE_CHECKING:
@@ -60,9 +61,21 @@ async def status(request: Request) -> Status:
         max_calls=state.settings.limits.max_calls,
         tasks=len(asyncio.all_tasks()),
         loop_lag_worst_s=round(state.sessions.lag.worst_recent_s, 4),
+        headroom=_headroom(state.sessions.headroom.verdict),
         engines=engine_infos(state),
         store=_store(state),
         receiving=[_reception(session.id, reception) for session, reception in state.signalling.receptions()],
+    )
+
+
+def _headroom(verdict: Verdict) -> HeadroomInfo:
+    return HeadroomInfo(
+        left=round(verdict.headroom, 3),
+        admits=verdict.admits,
+        low=verdict.low,
+        reason=verdict.reason,
+        loop_lag_p99_s=verdict.loop_lag_p99_s,
+        packet_late_p99_s=verdict.packet_late_p99_s,
     )
 
 
