@@ -14,6 +14,7 @@ from bench.turn_trials import RATE_HZ, Trial
 from pipeline.pipecat_private import SharedSileroVAD, SharedSmartTurn, load_silero, load_smart_turn
 from pipeline.turns.detector import (
     AskVoice,
+    AskWords,
     Decision,
     Ended,
     Observation,
@@ -97,14 +98,19 @@ def play(
     recogniser: Recogniser,
     *,
     flush_s: float = ORACLE_FLUSH_S,
-) -> list[Ended]:
-    """Play ``trial`` to ``detector``: the ends that it saw."""
+    can_flush: bool = True,
+) -> list[Decision]:
+    """Play ``trial`` to ``detector``: what it decided, without its questions.
+
+    Words come ``flush_s`` after they are asked for; from a recogniser that cannot flush (not ``can_flush``) as long after the
+    voice detector's stop, which is when smart-turn is asked.
+    """
     queue: list[tuple[float, int, Observation]] = []
     for i, probability in enumerate(voice):
         time_s = (i + 1) * WINDOW / RATE_HZ
         heapq.heappush(queue, (time_s, i, Voice(time_s, probability)))
     number = len(queue)
-    ends: list[Ended] = []
+    seen: list[Decision] = []
     while queue:
         time_s, _, observation = heapq.heappop(queue)
         check_s = detector.next_check_s
@@ -113,19 +119,23 @@ def play(
             decisions += detector.observe(Tick(check_s))
         decisions += detector.observe(observation)
         for decision in decisions:
-            if isinstance(decision, Ended):
-                ends.append(decision)
+            at_s = decision.time_s
+            later: list[Observation] = []
             if isinstance(decision, AskVoice):
-                at_s = decision.time_s
-                probability = models.smart_turn(trial, at_s)
-                words = recogniser(trial, at_s)
-                for later in (
-                    SmartTurn(at_s + SMART_TURN_S, at_s, probability),
-                    Words(at_s + flush_s, words, final=True),
-                ):
-                    number += 1
-                    heapq.heappush(queue, (later.time_s, number, later))
-    return ends
+                later.append(SmartTurn(at_s + SMART_TURN_S, at_s, models.smart_turn(trial, at_s)))
+            elif not isinstance(decision, AskWords):
+                seen.append(decision)
+            if isinstance(decision, AskWords if can_flush else AskVoice):
+                later.append(Words(at_s + flush_s, recogniser(trial, at_s), complete=can_flush, final=not can_flush))
+            for answer in later:
+                number += 1
+                heapq.heappush(queue, (answer.time_s, number, answer))
+    return seen
+
+
+def ends_of(decisions: list[Decision]) -> list[Ended]:
+    """The ends among ``decisions``."""
+    return [decision for decision in decisions if isinstance(decision, Ended)]
 
 
 def play_stock(trial: Trial, models: Models, states: list[VADState], threshold: float = 0.5) -> list[float]:

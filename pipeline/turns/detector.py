@@ -47,11 +47,15 @@ class SmartTurn:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The words of the turn so far, lower case. ``final``: no more will come for the speech before ``time_s``."""
+    """The words of the turn so far, lower case. ``final``: no more will come for the speech before ``time_s``.
+
+    ``complete``: they are all the words of the speech so far, as an answer to ``AskWords``, though they may still change.
+    """
 
     time_s: float
     words: tuple[str, ...]
     final: bool = False
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +80,32 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class AskWords:
+    """Ask the recogniser for the words of the speech up to now that it has not given yet. Undone by nothing: it is cheap."""
+
+    time_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class AskVoice:
-    """Ask smart-turn about the audio up to now, and the recogniser for the words that it has not given yet."""
+    """Ask smart-turn about the audio up to now."""
 
     time_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class MaybeEnded:
-    """The turn may be over: worth beginning an answer for. ``revision`` counts such guesses within the turn, from 1."""
+    """The turn may be over: worth beginning an answer to ``words`` for. ``revision`` counts such guesses, from 1 in each turn."""
 
     time_s: float
     revision: int
     probability: float
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawn:
-    """The guess ``revision`` was wrong: the learner goes on."""
+    """The guess ``revision`` was wrong: the learner goes on, or said other words."""
 
     time_s: float
     revision: int
@@ -109,7 +121,7 @@ class Ended:
     probability: float
 
 
-Decision = Started | AskVoice | MaybeEnded | Withdrawn | Ended
+Decision = Started | AskWords | AskVoice | MaybeEnded | Withdrawn | Ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +129,18 @@ class Parameters:
     """How patient the detector is.
 
     ``start_s`` of windows at ``start_probability`` and more begin a turn; ``voiced`` is the least probability of a window that
-    counts as speech within one. ``ask_after_s`` are the silences at which smart-turn is asked. ``words_by_s`` is the silence
-    until which final words are waited for before a turn may end; ``guess_at`` the probability from which an answer is begun, at
-    most ``max_guesses`` a turn. ``patience`` stretches the waiting curve (a level, a setting).
+    counts as speech within one. ``words_after_s`` is the silence at which the recogniser is asked for its words: short, since
+    words are what an answer can be begun with, but more than a stop consonant's. ``ask_after_s`` are the silences at which
+    smart-turn is asked. ``words_by_s`` is the silence until which words are waited for before a turn may end; ``guess_at`` the
+    probability from which an answer is begun, at most ``max_guesses`` a turn. ``patience`` stretches the waiting curve (a level,
+    a setting).
     """
 
     start_probability: float = 0.6
     start_s: float = 0.096
     voiced: float = 0.35
-    ask_after_s: tuple[float, ...] = (0.2,)
+    words_after_s: float = 0.064
+    ask_after_s: tuple[float, ...] = (0.1,)
     words_by_s: float = 0.6
     guess_at: float = 0.45
     max_guesses: int = 3
@@ -138,9 +153,10 @@ class Parameters:
 class _Silence:
     """What is known since the voice stopped."""
 
+    asked_words: bool = False
     asked: int = 0
     cues: Cues = field(default_factory=Cues)
-    words_final: bool = False
+    words_known: bool = False
 
 
 class TurnDetector:
@@ -164,6 +180,7 @@ class TurnDetector:
         self._last_voice_s = 0.0
         self._guesses = 0
         self._open_guess = 0
+        self._guessed: tuple[str, ...] = ()
         self._silence: _Silence | None = None
 
     @property
@@ -177,6 +194,8 @@ class TurnDetector:
         if not self._in_turn or self._silence is None:
             return None
         times = [self._last_voice_s + s for s in self._p.ask_after_s[self._silence.asked :][:1]]
+        if not self._silence.asked_words:
+            times.append(self._last_voice_s + self._p.words_after_s)
         times.append(self._last_voice_s + self._wait_s(self._probability()))
         return max(self._now_s, min(times))
 
@@ -198,7 +217,7 @@ class TurnDetector:
                 if self._silence is not None and what.asked_s >= self._last_voice_s:
                     self._silence.cues = replace(self._silence.cues, voice=what.probability)
             case Words():
-                self._worded(what)
+                self._worded(what, decisions)
             case Tick():
                 pass
         self._decide(decisions)
@@ -239,24 +258,29 @@ class TurnDetector:
     def _goes_on(self, now_s: float, since_s: float, decisions: list[Decision]) -> None:
         if self._silence is not None:
             self._pace.paused(since_s - self._last_voice_s)
-            if self._open_guess:
-                decisions.append(Withdrawn(now_s, self._open_guess))
-                self._open_guess = 0
+            self._withdraw(now_s, decisions)
         self._silence = None
+
+    def _withdraw(self, now_s: float, decisions: list[Decision]) -> None:
+        if self._open_guess:
+            decisions.append(Withdrawn(now_s, self._open_guess))
+            self._open_guess = 0
 
     def abandon(self) -> None:
         """The turn was ended by somebody else: forget it, without a decision."""
         self._in_turn, self._silence, self._onset_s, self._open_guess = False, None, None, 0
 
-    def _worded(self, heard: Words) -> None:
+    def _worded(self, heard: Words, decisions: list[Decision]) -> None:
         if self._silence is None:
             return
+        if heard.words != self._guessed:
+            self._withdraw(heard.time_s, decisions)
         cues = replace(self._silence.cues, words=heard.words, expected=self._expected)
         if self._sentence_end is not None and heard.words:
             sentence, last_word = self._sentence_end(heard.words)
             cues = replace(cues, sentence=sentence, last_word=last_word)
         self._silence.cues = cues
-        self._silence.words_final = self._silence.words_final or heard.final
+        self._silence.words_known = self._silence.words_known or heard.final or heard.complete
 
     def _probability(self) -> float:
         assert self._silence is not None
@@ -266,7 +290,7 @@ class TurnDetector:
         assert self._silence is not None
         wait = self._p.curve.wait_s(probability, self._p.patience * self._pace.factor)
         cues = self._silence.cues
-        if not self._silence.words_final:
+        if not self._silence.words_known:
             wait = max(wait, self._p.words_by_s)
         if cues.voice is None and cues.sentence is None:
             wait = max(wait, 0.5 * (self._p.words_by_s + MAX_WAIT_S))
@@ -277,15 +301,19 @@ class TurnDetector:
             return
         silent_s = self._now_s - self._last_voice_s
         ask = self._p.ask_after_s
+        if not self._silence.asked_words and silent_s + 1e-9 >= self._p.words_after_s:
+            self._silence.asked_words = True
+            decisions.append(AskWords(self._now_s))
         if self._silence.asked < len(ask) and silent_s + 1e-9 >= ask[self._silence.asked]:
             self._silence.asked += 1
             decisions.append(AskVoice(self._now_s))
         probability = self._probability()
-        informed = self._silence.cues.voice is not None or self._silence.cues.sentence is not None
+        words = self._silence.cues.words
+        can_guess = self._silence.words_known and bool(words) and not self._open_guess
         if silent_s + 1e-9 >= self._wait_s(probability):
             decisions.append(Ended(self._now_s, self._last_voice_s, self._open_guess, probability))
             self.abandon()
-        elif informed and not self._open_guess and probability >= self._p.guess_at and self._guesses < self._p.max_guesses:
+        elif can_guess and probability >= self._p.guess_at and self._guesses < self._p.max_guesses:
             self._guesses += 1
-            self._open_guess = self._guesses
-            decisions.append(MaybeEnded(self._now_s, self._open_guess, probability))
+            self._open_guess, self._guessed = self._guesses, words
+            decisions.append(MaybeEnded(self._now_s, self._open_guess, probability, words))

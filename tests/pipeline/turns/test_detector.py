@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.turns.detector import (
     AskVoice,
+    AskWords,
     Decision,
     Ended,
     MaybeEnded,
@@ -45,7 +46,8 @@ class Player:
             if isinstance(decision, AskVoice) and self._answer:
                 at_s = decision.time_s
                 self._later.append(SmartTurn(at_s + 0.06, at_s, self._smart))
-                self._later.append(Words(at_s + 0.1, ("i", "like", "tea"), final=True))
+            if isinstance(decision, AskWords) and self._answer:
+                self._later.append(Words(decision.time_s + 0.1, ("i", "like", "tea"), complete=True))
 
     def play(self, seconds: float, probability: float) -> None:
         for _ in range(round(seconds / STEP_S)):
@@ -70,7 +72,7 @@ def test_a_sure_end_comes_soon() -> None:
     (started,), (ended,) = player.of(Started), player.of(Ended)
     assert started.onset_s == pytest.approx(0.5, abs=0.05)
     assert ended.end_s == pytest.approx(1.5, abs=0.05)
-    assert 0.25 <= ended.time_s - ended.end_s <= 0.4
+    assert 0.19 <= ended.time_s - ended.end_s <= 0.3
     assert not player.detector.in_turn
 
 
@@ -110,6 +112,46 @@ def test_a_guess_is_confirmed_by_its_number() -> None:
     (guess,), (ended,) = player.of(MaybeEnded), player.of(Ended)
     assert guess.time_s <= ended.time_s
     assert ended.revision == guess.revision == 1
+
+
+def test_words_are_asked_for_once_a_pause_and_before_the_voice() -> None:
+    player = Player()
+    player.play(1.0, 0.95)
+    player.play(0.16, 0.0)
+    player.play(0.5, 0.95)
+    player.play(3.0, 0.0)
+    words, voice = player.of(AskWords), player.of(AskVoice)
+    assert len(words) == len(voice) == 2
+    assert all(w.time_s < v.time_s for w, v in zip(words, voice, strict=True))
+
+
+def test_a_guess_holds_the_words_that_it_answers_and_falls_with_them() -> None:
+    detector = TurnDetector(sentence_end=lambda _words: SURE)
+    now = 0.0
+    for probability in [0.95] * 30 + [0.0] * 4:
+        now += STEP_S
+        detector.observe(Voice(now, probability))
+    (guess,) = [d for d in detector.observe(Words(now, ("i", "like"), complete=True)) if isinstance(d, MaybeEnded)]
+    assert guess.words == ("i", "like")
+    assert detector.observe(Words(now, ("i", "like"), final=True)) == []
+    withdrawn, again = detector.observe(Words(now, ("i", "like", "tea"), final=True))
+    assert withdrawn == Withdrawn(now, 1)
+    assert isinstance(again, MaybeEnded)
+    assert (again.revision, again.words) == (2, ("i", "like", "tea"))
+
+
+def test_nothing_is_guessed_without_words() -> None:
+    detector = TurnDetector(sentence_end=lambda _words: SURE)
+    now = 0.0
+    seen: list[Decision] = []
+    for probability in [0.95] * 30 + [0.0] * 60:
+        now += STEP_S
+        seen += detector.observe(Voice(now, probability))
+        if probability == 0.0:
+            seen += detector.observe(SmartTurn(now, now, 0.99))
+            seen += detector.observe(Words(now, (), complete=True))
+    assert [d for d in seen if isinstance(d, MaybeEnded)] == []
+    assert len([d for d in seen if isinstance(d, Ended)]) == 1
 
 
 def test_a_click_begins_no_turn() -> None:
@@ -157,7 +199,7 @@ def test_decisions_are_in_order_whatever_comes(events: Sequence[tuple[str, float
         what: Observation = {
             "voice": Voice(now, probability),
             "smart": SmartTurn(now, now - 0.1, probability),
-            "words": Words(now, ("one", "two"), final=flag),
+            "words": Words(now, ("one", "two") if probability < 0.7 else ("one",), final=flag, complete=probability > 0.2),
             "tick": Tick(now),
         }[kind]
         for decision in detector.observe(what):
