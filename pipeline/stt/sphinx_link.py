@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
+import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import Executor
-from multiprocessing import forkserver
+from multiprocessing import forkserver, process, util
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -20,6 +23,9 @@ from pipeline.stt.sphinx_wire import Kind, pack, unpack
 
 _READ_BYTES = 1 << 16
 _END_TIMEOUT_S = 2.0
+# The path of a Unix socket is limited: 107 bytes on Linux, 103 elsewhere.
+_MAX_SOCKET_PATH_BYTES = 103
+_SOCKET_NAME_BYTES = len("/listener-12345678")
 
 OnMessage = Callable[["WorkerLink", Kind, int, bytes], None]
 OnGone = Callable[["WorkerLink"], None]
@@ -33,9 +39,29 @@ def forkserver_context() -> ForkServerContext:
 
     The fork server belongs to the whole program, not to a pool: ``end_fork_server`` ends it.
     """
+    _keep_socket_path_short()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.stt.sphinx_preload"])
     return context
+
+
+def _keep_socket_path_short() -> None:
+    """Give multiprocessing a folder where the fork server's socket can be, if ``TMPDIR`` is too long a path for one below it.
+
+    Python 3.11 puts the socket below ``TMPDIR`` whatever the length, and binding it then fails. Where no shorter place can be
+    written to, nothing is changed.
+    """
+    config = process.current_process()._config  # type: ignore[attr-defined]
+    folder = config.get("tempdir") or os.path.join(tempfile.gettempdir(), "pymp-12345678")  # noqa: PTH118
+    if len(os.fsencode(folder)) + _SOCKET_NAME_BYTES <= _MAX_SOCKET_PATH_BYTES:
+        return
+    for place in ("/tmp", "/var/tmp"):
+        with contextlib.suppress(OSError):
+            folder = tempfile.mkdtemp(prefix="pymp-", dir=place)
+            # As late as multiprocessing removes the one that it would have made.
+            util.Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-100)  # type: ignore[no-untyped-call]
+            config["tempdir"] = folder
+            return
 
 
 _running: set[WorkerLink] = set()

@@ -120,6 +120,7 @@ class SphinxPool:
         self._timer: asyncio.TimerHandle | None = None
         self._ready = asyncio.Event()
         self._preloaded = False
+        self._not_started = ""  # why a worker's start failed last
         self._finals_ms: list[float] = []
         self._closing = False
 
@@ -140,7 +141,7 @@ class SphinxPool:
         """
         if self._executor is not None:
             return
-        self._closing = False
+        self._closing, self._not_started = False, ""
         # Starting and joining a process blocks: one thread does it, one process after another.
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="sphinx-pool")
         for worker in range(self._schedule.workers):
@@ -150,7 +151,8 @@ class SphinxPool:
         except BaseException as e:
             await self.close()
             if isinstance(e, TimeoutError):
-                raise RuntimeError(f"the recogniser's workers were not ready within {START_TIMEOUT_S:g} s") from None
+                why = f": {self._not_started}" if self._not_started else ""
+                raise RuntimeError(f"the recogniser's workers were not ready within {START_TIMEOUT_S:g} s{why}") from None
             raise
 
     async def close(self) -> None:
@@ -317,6 +319,7 @@ class SphinxPool:
             raise
         except Exception as e:
             logger.error("recogniser worker {} did not start: {}", worker, e)
+            self._not_started = str(e)
             await link.end()
             self._do(self._schedule.worker_lost(worker, time.monotonic(), "its worker did not start"))
             return

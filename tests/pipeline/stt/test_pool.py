@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -17,6 +19,7 @@ import psutil
 import pytest
 
 from pipeline.engine import AtCapacity
+from pipeline.stt import sphinx_pool
 from pipeline.stt.recognition import RecogniserBusy, RecogniserFailed, Recognition, UtteranceCancelled
 from pipeline.stt.sphinx_pool import BYTES_PER_S, SphinxPool, Utterance
 from tests.pipeline.stt.speech import COFFEE, MARKET, YEARS, room_tone
@@ -121,7 +124,7 @@ async def test_an_utterance_that_kills_two_workers_is_given_up(say: Say) -> None
 
 
 async def test_a_hung_worker_is_replaced(say: Say) -> None:
-    async with SphinxPool(1, queue_deadline_s=60, utterance_timeout_s=2.0) as pool:
+    async with SphinxPool(1, queue_deadline_s=60, utterance_timeout_s=5.0) as pool:
         (hung,) = pids(pool)
         os.kill(hung, signal.SIGSTOP)
         utterance = pool.open()
@@ -328,6 +331,52 @@ def test_workers_end_when_their_program_is_killed(tmp_path: Path) -> None:
     while any(_runs(pid) for pid in family) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [pid for pid in family if _runs(pid)]
+
+
+@pytest.mark.parametrize("length", [40, 110], ids=["short", "too long for a socket below it"])
+def test_workers_start_whatever_the_length_of_tmpdir(tmp_path_factory: pytest.TempPathFactory, length: int) -> None:
+    """The fork server listens at a path, and the system limits the length of such paths to about 100 bytes."""
+    top = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
+    place = top / ("x" * (length - len(str(top)) - 1))
+    place.mkdir()
+    script = tmp_path_factory.mktemp("program") / "program.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import asyncio
+            from multiprocessing import util
+            from pipeline.stt.sphinx_pool import SphinxPool
+
+            async def main():
+                async with asyncio.timeout(30), SphinxPool(2) as pool:
+                    print(pool.status()["ready"], util.get_temp_dir())
+
+            if __name__ == "__main__":
+                asyncio.run(main())
+            """
+        )
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "TMPDIR": str(place)}
+    try:
+        done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=env, check=False)
+        assert done.returncode == 0, done.stderr
+        ready, folder = done.stdout.split()
+        assert ready == "2"
+        assert (Path(folder).parent == place) == (length == 40)
+        assert not Path(folder).exists()
+        assert list(place.iterdir()) == []
+    finally:
+        shutil.rmtree(top)
+
+
+async def test_a_pool_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def start(*_: object) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(sphinx_pool, "START_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(sphinx_pool.WorkerLink, "start", start)
+    with pytest.raises(RuntimeError, match=r"not ready within 0\.2 s: no more processes$"):
+        await SphinxPool(1).load()
 
 
 def test_the_program_itself_never_loads_pocketsphinx() -> None:
