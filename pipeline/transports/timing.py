@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from pipeline.transports.listener import Listener
 
 
 class CaptureClock:
@@ -37,8 +39,9 @@ class CaptureClock:
 @dataclass(slots=True)
 class _Span:
     utterance: str
-    start: int  # position of the utterance's first sample in the output stream, in samples
     sent: int = 0
+    # Where its audio lies in the output stream: (position, samples of the utterance before it), a pair for each unbroken piece.
+    pieces: list[tuple[int, int]] = field(default_factory=list)
     first_voiced_at: float | None = None
     first_voiced_position: int | None = None
     last_voiced_at: float | None = None
@@ -50,13 +53,15 @@ class PlayoutLedger:
 
     Positions are samples in the outgoing stream at ``rate_hz``, silence included, from 0 when the connection opened. The
     transport calls ``begin`` when an utterance's first audio is about to leave and ``sent`` for every chunk that leaves.
+    ``behind_s`` is what the door knows of its clients' buffers (``Listener``); it counts as long as a client does not report.
     """
 
-    def __init__(self, rate_hz: int, keep: int = 32) -> None:
+    def __init__(self, rate_hz: int, keep: int = 32, *, behind_s: float = 0.0) -> None:
         self.rate_hz = rate_hz
         self._position = 0
         self._spans: deque[_Span] = deque(maxlen=keep)
-        self._played: tuple[int, float] | None = None  # position, reported at
+        self._listener = Listener(rate_hz, behind_s)
+        self._played = 0  # the furthest position that was reported
         self.on_first_voiced: Callable[[str, float], None] | None = None
         """Called once per utterance, with its id and the time, when its first voiced chunk leaves."""
         self.on_heard: Callable[[str, float], None] | None = None
@@ -74,14 +79,18 @@ class PlayoutLedger:
     def begin(self, utterance: str) -> None:
         """The audio that follows belongs to ``utterance``; calling it again for the current one changes nothing."""
         if not self._spans or self._spans[-1].utterance != utterance:
-            self._spans.append(_Span(utterance, self._position))
+            self._spans.append(_Span(utterance))
 
-    def sent(self, samples: int, at: float, *, speech: bool, voiced: bool) -> None:
-        """``samples`` left at ``at``. ``speech``: they belong to the current utterance; ``voiced``: they are not silence."""
+    def sent(self, samples: int, at: float, *, speech: bool, voiced: bool, due_at: float | None = None) -> None:
+        """``samples`` left at ``at``. ``speech``: they belong to the current utterance; ``voiced``: they are not silence.
+
+        ``due_at`` is when a listener without any delay plays the first of them: at once, unless they leave ahead of time.
+        """
+        self._listener.sent(self._position, samples, at if due_at is None else due_at)
         if speech and self._spans:
             span = self._spans[-1]
-            if span.sent == 0:
-                span.start = self._position
+            if not span.pieces or span.pieces[-1][0] + span.sent - span.pieces[-1][1] != self._position:
+                span.pieces.append((self._position, span.sent))
             span.sent += samples
             if voiced:
                 span.last_voiced_at = at
@@ -93,13 +102,14 @@ class PlayoutLedger:
 
     def reported(self, position: int, at: float) -> None:
         """The client has played the stream up to ``position``. A report from the future or the past is ignored."""
-        if position > self._position or (self._played is not None and position < self._played[0]):
+        if not self._played <= position <= self._position:
             return
-        self._played = (position, at)
+        self._played = position
+        self._listener.reported(position, at)
         for span in self._spans:
             first = span.first_voiced_position
             if span.heard_at is None and first is not None and position >= first:
-                span.heard_at = at - (position - first) / self.rate_hz
+                span.heard_at = self._listener.heard_at(first, at)
                 if self.on_heard is not None:
                     self.on_heard(span.utterance, span.heard_at)
 
@@ -109,15 +119,21 @@ class PlayoutLedger:
         return span.sent / self.rate_hz if span else 0.0
 
     def heard_s(self, utterance: str, at: float) -> float:
-        """Seconds of ``utterance`` that the client has played, by its last report (carried forward to ``at``), else sent."""
+        """Seconds of ``utterance`` that the client has played at ``at``.
+
+        By its last report, carried forward while there is audio to play, or by what the door knows of its clients' buffers.
+        """
         span = self._find(utterance)
         if span is None:
             return 0.0
-        if self._played is None:
-            return span.sent / self.rate_hz
-        position, reported_at = self._played
-        now = position + int(max(0.0, at - reported_at) * self.rate_hz)
-        return max(0, min(span.sent, now - span.start)) / self.rate_hz
+        position = self._listener.position_at(at)
+        heard = 0
+        for index, (start, before) in enumerate(span.pieces):
+            if position <= start:
+                break
+            end = span.pieces[index + 1][1] if index + 1 < len(span.pieces) else span.sent
+            heard = min(end, before + position - start)
+        return heard / self.rate_hz
 
     def first_voiced_sent_at(self, utterance: str) -> float | None:
         """When the first voiced chunk of ``utterance`` left."""

@@ -30,6 +30,8 @@ SILENT_READY_S = 1.5
 SDK_READY_S = 10.0
 """A client SDK that never sends its client-ready is not waited for any longer."""
 FLUSH_TIMEOUT_S = 0.5
+RECEIVER_BEHIND_S = 0.06
+"""From a packet's leaving to its being played by a receiver that says nothing of it: the jitter buffer and the loudspeaker."""
 _WATCH_S = 0.25
 _TIMER_LATE_S = 0.01
 _TIMER_PUT_OFF_S = 0.005
@@ -58,7 +60,7 @@ class WebRTCTransport:
     ) -> None:
         self.speaks_rtvi = True
         self.capture = CaptureClock()
-        self.playout = PlayoutLedger(OUTPUT_RATE_HZ)
+        self.playout = PlayoutLedger(OUTPUT_RATE_HZ, behind_s=RECEIVER_BEHIND_S)
         self.on_command: CommandHandler | None = None
         self.on_lost: LostHandler | None = None
         self.on_ready: Callable[[], Awaitable[None]] | None = None

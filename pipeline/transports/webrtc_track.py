@@ -126,10 +126,11 @@ class OutputTrack(MediaStreamTrack):
         self._positions.sent(media, self._ledger.position, ENCODER_FRAME_SAMPLES)
         if self._origin_at is None:
             self._origin_at = now - media / OPUS_CLOCK_HZ
-        frame = self._next_frame(now)
+        # By media time, which is how it is played, and not by when the timer fired.
+        due_at = self._origin_at + media / OPUS_CLOCK_HZ
+        frame = self._next_frame(now, due_at)
         if self._ledger.on_audio is not None:
-            # By media time, which is how it is played, and not by when the timer fired.
-            self._ledger.on_audio(frame.tobytes(), self._origin_at + media / OPUS_CLOCK_HZ)
+            self._ledger.on_audio(frame.tobytes(), due_at)
         packet = Packet(self._encoder.encode(frame))
         packet.pts = media
         packet.time_base = Fraction(1, OPUS_CLOCK_HZ)
@@ -200,7 +201,7 @@ class OutputTrack(MediaStreamTrack):
             if timestamp is not None:
                 self._positions.origin = (timestamp - self._last_media) & 0xFFFFFFFF
 
-    def _next_frame(self, now: float) -> Pcm16:
+    def _next_frame(self, now: float, due_at: float) -> Pcm16:
         frame = np.zeros(ENCODER_FRAME_SAMPLES, np.int16)
         filled = 0
         while self._queue and filled < len(frame):
@@ -216,7 +217,7 @@ class OutputTrack(MediaStreamTrack):
             if piece.utterance is not None:
                 self._ledger.begin(piece.utterance)
             voiced = bool(len(part)) and int(np.abs(part.astype(np.int32)).max()) > _VOICED_PEAK
-            self._ledger.sent(len(part), now, speech=piece.utterance is not None, voiced=voiced)
+            self._ledger.sent(len(part), now, speech=piece.utterance is not None, voiced=voiced, due_at=due_at)
         if filled < len(frame):
-            self._ledger.sent(len(frame) - filled, now, speech=False, voiced=False)
+            self._ledger.sent(len(frame) - filled, now, speech=False, voiced=False, due_at=due_at)
         return frame

@@ -336,7 +336,7 @@ class _Output(BaseOutputTransport):
         speech = isinstance(frame, TTSAudioRawFrame) and self._utterance is not None
         if speech and self._utterance is not None:
             transport.playout.begin(self._utterance)
-        transport.playout.sent(samples, now, speech=speech, voiced=_is_voiced(frame.audio))
+        transport.playout.sent(samples, now, speech=speech, voiced=_is_voiced(frame.audio), due_at=plays_at)
         if transport.playout.on_audio is not None:
             transport.playout.on_audio(frame.audio, plays_at)
         return True

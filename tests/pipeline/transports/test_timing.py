@@ -53,11 +53,31 @@ def test_ledger_counts_each_utterance_and_the_silence_between():
     assert ledger.last_voiced_sent_at("b") == pytest.approx(1.08)
 
 
-def test_without_reports_what_was_sent_counts_as_heard():
+def test_without_reports_what_was_sent_less_the_known_buffers_counts_as_heard():
+    ledger = PlayoutLedger(RATE, behind_s=0.06)
+    say(ledger, "a", 10)
+    assert ledger.heard_s("a", 0.16) == pytest.approx(0.1)
+    assert ledger.heard_s("a", 9.0) == 0.2
+    assert ledger.heard_at("a") is None
+
+
+def test_audio_that_left_ahead_of_time_was_not_heard_yet():
+    ledger = PlayoutLedger(RATE)
+    ledger.begin("a")
+    for i in range(10):
+        ledger.sent(480, 1.0, speech=True, voiced=True, due_at=1.0 + 0.02 * i)
+    assert ledger.heard_s("a", 1.05) == pytest.approx(0.05)
+
+
+def test_silence_within_an_utterance_is_no_part_of_it():
     ledger = PlayoutLedger(RATE)
     say(ledger, "a", 10)
-    assert ledger.heard_s("a", 0.0) == 0.2
-    assert ledger.heard_at("a") is None
+    for i in range(25):
+        ledger.sent(480, 0.2 + 0.02 * i, speech=False, voiced=False)
+    say(ledger, "a", 10, at=0.7)
+    assert ledger.heard_s("a", 0.5) == pytest.approx(0.2)
+    assert ledger.heard_s("a", 0.8) == pytest.approx(0.3)
+    assert ledger.heard_s("a", 9.0) == ledger.sent_s("a") == pytest.approx(0.4)
 
 
 def test_report_is_carried_forward_but_not_past_what_was_sent():
