@@ -12,8 +12,8 @@ CLIENT := web/client
 PAGE := $(CLIENT)/dist/index.html
 CLIENT_SOURCES := $(shell find $(CLIENT) \( -name node_modules -o -name dist -o -name test-results \) -prune -o -type f -print 2>/dev/null)
 
-# Processes that share the tests. More than one is quicker, but two tests of `talk --lesson FILE` do not work in it yet.
-WORKERS ?= 1
+# Processes that share the tests: calls in real time need the other cores. Fewer than four of them leave none over.
+WORKERS ?= $(if $(filter-out 1 2 3,$(shell nproc 2>/dev/null || echo 1)),2,1)
 
 # Only a missing .venv needs a search for a Python; an unfit machine then gets one line instead of a failed rule.
 ifeq ($(wildcard $(PYTHON)),)
@@ -34,7 +34,7 @@ run: .make/base $(PAGE) ## set up what is missing and serve (options: ARGS="--po
 check: .make/base $(PAGE) ## say what is missing or wrong on this machine
 	@$(PYTHON) run_agent.py check $(ARGS)
 
-test: .make/dev $(PAGE) ## all tests (options: ARGS="-k name" WORKERS=2)
+test: .make/dev $(PAGE) ## all tests (options: ARGS="-k name" WORKERS=1)
 	@scripts/system-packages
 	$(PYTHON) -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadfile) $(ARGS)
 	@if [ -f $(CLIENT)/package.json ]; then cd $(CLIENT) && $(NPM) test --if-present; fi

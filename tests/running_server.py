@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,11 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
+_numbers = itertools.count(1)
 
 
 @dataclass
@@ -36,24 +33,21 @@ class RunningServer:
     """The tree that it runs from."""
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
+    log: Path = Path()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def log(self) -> Path:
-        return self.data_dir.parent / f"server-{self.port}.log"
-
     def start(self) -> RunningServer:
-        self.port = free_port()
+        self.port, self.log = 0, self.data_dir.parent / f"server-{next(_numbers)}.log"
         # How late this machine's timers are is not what most tests are about.
         punctual = {"PARLEY_LIMITS__MAX_LOOP_LAG_MS": "0", "PARLEY_LIMITS__MAX_PACKET_LATE_MS": "0"}
         state = {"PARLEY_DATA_DIR": str(self.data_dir), "PARLEY_LOG__LEVEL": "DEBUG"}
         env = {**os.environ, **punctual, **state, **self.env}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(self.root / "run_agent.py"), "serve", "--port", str(self.port)],
+                [sys.executable, str(self.root / "run_agent.py"), "serve", "--port", "0"],
                 cwd=self.root,
                 env=env,
                 stdout=log,
@@ -63,8 +57,11 @@ class RunningServer:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}")
+            # It takes a free port by itself: one chosen here could be another test's by then.
+            if listening := re.search(r"listening: http://\S+:(\d+)", self.log.read_text()):
+                self.port = int(listening[1])
             try:
-                if httpx.get(f"{self.url}/ready", timeout=5).status_code == 200:
+                if self.port and httpx.get(f"{self.url}/ready", timeout=5).status_code == 200:
                     return self
             except httpx.HTTPError:
                 pass

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,7 +23,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from tests.calls.conftest import Learner
-from tests.running_server import ROOT, RunningServer, free_port
+from tests.running_server import ROOT, RunningServer
 from web.talk.client import Server
 from web.talk.ws_client import WSClient
 
@@ -113,14 +114,14 @@ class ModelServer:
 
 @pytest.fixture
 async def models() -> AsyncIterator[ModelServer]:
-    port = free_port()
-    server = ModelServer(f"http://127.0.0.1:{port}/v1")
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = ModelServer(f"http://127.0.0.1:{listening.getsockname()[1]}/v1")
     routes = [
         Route("/v1/audio/transcriptions", server.transcribe, methods=["POST"]),
         Route("/v1/chat/completions", server.chat, methods=["POST"]),
     ]
-    uv = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), port=port, log_config=None))
-    running = asyncio.create_task(uv.serve())
+    uv = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_config=None))
+    running = asyncio.create_task(uv.serve(sockets=[listening]))
     while not uv.started:  # noqa: ASYNC110 - nothing tells
         await asyncio.sleep(0.01)
     yield server
