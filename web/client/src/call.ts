@@ -258,7 +258,6 @@ export class Call {
       if (this.store.state.phase === "in-call") void this.report("The tutor ended the call. Here is the report.");
       return;
     }
-    if (message.type === "interrupted") this.transport?.flush();
     if (message.type === "recording_stopped") {
       const banner = { tone: "notice" as const, title: sentence(message.reason), body: "", actions: ["dismiss" as const] };
       this.store.dispatch({ type: "banner", banner });

@@ -25,6 +25,8 @@ export interface Ribbon {
   v2vMs: number | null;
   /** From `sent` to this browser's own report of playing it. A series of its own, never added to `v2vMs`. */
   heardAfterMs: number | null;
+  /** Voice to voice as the learner heard it, in ms: both ends are dated by when they reached the server. Not part of `v2vMs`. */
+  heardV2vMs: number | null;
   bargeInMs: number | null;
 }
 
@@ -49,6 +51,7 @@ export function toRibbon(row: MetricsRow): Ribbon {
     segments,
     v2vMs: isNumber(v2v) ? v2v : null,
     heardAfterMs: isNumber(row.heard) && isNumber(row.sent) ? Math.max(0, row.heard - row.sent) : null,
+    heardV2vMs: isNumber(row.heard) && isNumber(row.user_stop) ? Math.max(0, row.heard - row.user_stop) : null,
     bargeInMs: isNumber(barge) ? barge : null,
   };
 }

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { loudness } from "../src/audio/level";
 import { PlayoutBuffer } from "../src/audio/playout-buffer";
 import { Resampler } from "../src/audio/resampler";
+import { rtpHeard } from "../src/transport/rtp-playout";
 
 function sine(hz: number, rateHz: number, seconds: number, amplitude = 0.5): Float32Array {
   return Float32Array.from(
@@ -55,16 +56,18 @@ describe("PlayoutBuffer", () => {
   const RATE = 24_000;
   const block = () => new Float32Array(128).fill(9);
   const pull = (buffer: PlayoutBuffer, blocks = 1) => {
-    let last = { sample: 0, playing: false, onset: false };
+    let last = { sample: 0, start: 0, playing: false, onset: false, report: false };
     let onsets = 0;
+    const reports: number[] = [];
     const heard: number[] = [];
     for (let i = 0; i < blocks; i++) {
       const out = block();
       last = buffer.pull(out);
       if (last.onset) onsets++;
+      if (last.report) reports.push(last.sample);
       heard.push(...out);
     }
-    return { ...last, onsets, heard };
+    return { ...last, onsets, reports, heard };
   };
 
   it("waits for a little sound before it starts", () => {
@@ -102,7 +105,31 @@ describe("PlayoutBuffer", () => {
     expect(heard[0]!).toBeLessThan(0.5);
     expect(heard.slice(120).every((x) => x === 0)).toBe(true);
     buffer.push(new Float32Array(1000).fill(0.5));
-    expect(pull(buffer).sample).toBe(4928);
+    expect(pull(buffer)).toMatchObject({ sample: 4928, start: 4800 });
+  });
+  it("reports at the first sound, soon after it, four times a second, and at the end", () => {
+    const buffer = new PlayoutBuffer(RATE);
+    buffer.push(new Float32Array(RATE).fill(0.5));
+    const { reports } = pull(buffer, 200);
+    expect(reports).toHaveLength(6);
+    const seconds = reports.map((sample) => sample / RATE);
+    [0, 0.1, 0.35, 0.6, 0.85, 1].forEach((at, i) => expect(Math.abs(seconds[i]! - at)).toBeLessThan(0.01));
+  });
+  it("does not report what was flushed as played", () => {
+    const buffer = new PlayoutBuffer(RATE);
+    buffer.push(new Float32Array(4800).fill(0.5));
+    pull(buffer, 3);
+    buffer.flush();
+    expect(pull(buffer, 200).reports).toEqual([]);
+  });
+  it("counts what it is told to skip", () => {
+    const buffer = new PlayoutBuffer(RATE);
+    buffer.push(new Float32Array(4800).fill(0.5));
+    pull(buffer, 3);
+    buffer.flush();
+    buffer.skip(2400);
+    buffer.push(new Float32Array(1000).fill(0.5));
+    expect(pull(buffer)).toMatchObject({ sample: 7328, start: 7200 });
   });
 });
 
@@ -113,5 +140,28 @@ describe("loudness", () => {
     const quiet = loudness(new Float32Array(100).fill(0.01));
     expect(quiet).toBeGreaterThan(0.3);
     expect(quiet).toBeLessThan(0.6);
+  });
+});
+
+describe("rtpHeard", () => {
+  const ORIGIN = 1_700_000_000_000;
+  const at = (rtpTimestamp: number | undefined, timestamp: number) => ({ rtpTimestamp, timestamp }) as { timestamp: number };
+
+  it("goes on from the packet's first sample and comes back by the loudspeaker's latency", () => {
+    expect(rtpHeard(at(100_000, ORIGIN + 1000), 1010, ORIGIN, 30)).toBe(100_000 + (10 - 30) * 48);
+  });
+  it("takes times since 1970 and since the page began", () => {
+    expect(rtpHeard(at(100_000, 1000), 1010, ORIGIN, 0)).toBe(rtpHeard(at(100_000, ORIGIN + 1000), 1010, ORIGIN, 0));
+  });
+  it("wraps at 32 bits both ways", () => {
+    expect(rtpHeard(at(2 ** 32 - 48, ORIGIN), 2, ORIGIN, 0)).toBe(48);
+    expect(rtpHeard(at(0, ORIGIN), 0, ORIGIN, 1)).toBe(2 ** 32 - 48);
+  });
+  it("does not go on when no packet follows", () => {
+    expect(rtpHeard(at(0, ORIGIN), 5000, ORIGIN, 0)).toBe(60 * 48);
+  });
+  it("says nothing where the browser says nothing", () => {
+    expect(rtpHeard(undefined, 0, ORIGIN, 0)).toBeNull();
+    expect(rtpHeard(at(undefined, ORIGIN), 0, ORIGIN, 0)).toBeNull();
   });
 });

@@ -30,12 +30,13 @@ describe("toRibbon", () => {
   it("keeps what was heard apart from what was sent", () => {
     const ribbon = toRibbon({ ...row, heard: 1400 });
     expect(ribbon.heardAfterMs).toBe(70);
+    expect(ribbon.heardV2vMs).toBe(400);
     expect(ribbon.v2vMs).toBe(330);
   });
   it("leaves out what a turn did not pass", () => {
     const ribbon = toRibbon({ ...row, stt_final: null });
     expect(ribbon.segments.map((s) => s.key)).not.toContain("stt_final");
-    expect(toRibbon({ turn: 1 })).toMatchObject({ segments: [], v2vMs: null, bargeInMs: null });
+    expect(toRibbon({ turn: 1 })).toMatchObject({ segments: [], v2vMs: null, heardV2vMs: null, bargeInMs: null });
   });
   it("measures a barge-in from onset to the last packet", () => {
     expect(toRibbon({ turn: 5, onset: 100, stopped: 340 }).bargeInMs).toBe(240);

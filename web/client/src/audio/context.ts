@@ -12,6 +12,12 @@ export function audioContext(): AudioContext {
   return shared;
 }
 
+/** From a context's giving out a sample until it leaves the loudspeaker, in seconds, as far as the browser knows it. */
+export const contextLatencyS = (context: AudioContext): number => (context.baseLatency || 0) + (context.outputLatency || 0);
+
+/** The part of it that other sound of the page has, too: that of the device. */
+export const deviceLatencyS = (): number => audioContext().outputLatency || audioContext().baseLatency || 0;
+
 /** Chrome's `setSinkId` of contexts, where there is one. */
 export async function setContextSink(context: AudioContext, deviceId: string): Promise<void> {
   const sinkable = context as AudioContext & { setSinkId?: (id: string) => Promise<void> };

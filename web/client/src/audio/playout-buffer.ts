@@ -7,11 +7,19 @@ const PATIENCE_S = 0.08;
 /** |sample| above which sound is not silence: -50 dBFS. */
 const VOICED = 0.00316;
 const FADE_S = 0.005;
+/** How often the place is reported while there is sound, and how soon again after the first voiced sample has left the buffer:
+ * the loudspeaker is later by its latency, and what counts is what was heard. */
+const REPORT_S = 0.25;
+const ONSET_REPORT_S = 0.1;
 
 export interface Progress {
   /** Index, in the stream since the connection opened, of the next sample to play. Flushed samples count as passed. */
   sample: number;
+  /** Index of the first sample since playing last began: what a loudspeaker's latency ago was played before it is unknown. */
+  start: number;
   playing: boolean;
+  /** The server is to be told: 4 times a second while it plays, at the first voiced sample after silence, and at the end. */
+  report: boolean;
   /** The first voiced sample after silence was just played. */
   onset: boolean;
 }
@@ -23,6 +31,8 @@ export class PlayoutBuffer {
   private received = 0;
   private waited = 0;
   private playing = false;
+  private start = 0;
+  private sinceReport = 0;
   private quietFor = Infinity;
   private last = 0;
 
@@ -36,7 +46,12 @@ export class PlayoutBuffer {
     this.received += samples.length;
   }
 
-  /** Drop everything that has not been played. */
+  /** Pass over samples of the stream that are not to be played, after `flush`. */
+  skip(samples: number): void {
+    this.received += samples;
+  }
+
+  /** Drop everything that has not been played. Nothing is reported until there is something new to play. */
   flush(): void {
     this.chunks = [];
     this.offset = 0;
@@ -50,7 +65,9 @@ export class PlayoutBuffer {
     if (!this.playing && this.buffered > 0) {
       this.waited += out.length;
       this.playing = this.buffered >= PREBUFFER_S * this.rateHz || this.waited >= PATIENCE_S * this.rateHz;
+      if (this.playing) this.start = this.received - this.buffered;
     }
+    const wasPlaying = this.playing;
     let n = 0;
     let onset = false;
     while (this.playing && n < out.length && this.buffered > 0) {
@@ -83,7 +100,11 @@ export class PlayoutBuffer {
         this.waited = 0;
       }
     }
-    return { sample: this.received - this.buffered, playing: this.playing, onset };
+    this.sinceReport += out.length;
+    const due = this.playing && this.sinceReport >= REPORT_S * this.rateHz;
+    const report = onset || due || (wasPlaying && !this.playing);
+    if (report) this.sinceReport = onset ? (REPORT_S - ONSET_REPORT_S) * this.rateHz : 0;
+    return { sample: this.received - this.buffered, start: this.start, playing: this.playing, onset, report };
   }
 
   /** End a sound that stops in the middle of a wave without a click. */

@@ -1,8 +1,8 @@
 /** Playing pcm16 from the network: a worklet where the browser has them, scheduled buffers where it does not. */
 import workletUrl from "./playout.worklet?worker&url";
-import { setContextSink } from "./context";
+import { contextLatencyS, setContextSink } from "./context";
 import { LevelTap } from "./level";
-import { PlayoutBuffer } from "./playout-buffer";
+import { PlayoutBuffer, type Progress } from "./playout-buffer";
 
 export interface PlayoutEvents {
   /** A sample index of the stream since the connection opened that is leaving the loudspeaker about now. */
@@ -12,6 +12,8 @@ export interface PlayoutEvents {
 
 export interface Playout {
   push(pcm: ArrayBuffer): void;
+  /** Pass over samples of the stream that are not to be played. Only after `flush`, and before the next `push`. */
+  skip(samples: number): void;
   flush(): void;
   level(): number;
   resume(): Promise<void>;
@@ -26,9 +28,8 @@ export async function openPlayout(rateHz: number, events: PlayoutEvents): Promis
   setTimeout(() => {
     if (context.state === "suspended") events.onBlocked();
   }, 1000);
-  const report = (sample: number) => {
-    const latencyS = (context.baseLatency || 0) + (context.outputLatency || 0);
-    events.onReport(Math.max(0, Math.round(sample - latencyS * rateHz)));
+  const report = ({ sample, start }: Place) => {
+    events.onReport(Math.max(start, Math.round(sample - contextLatencyS(context) * rateHz)));
   };
   // Worklets need a secure context; a page on a plain http address still lets the tutor be heard.
   const engine = context.audioWorklet ? await workletEngine(context, report) : scriptEngine(context, report);
@@ -36,6 +37,7 @@ export async function openPlayout(rateHz: number, events: PlayoutEvents): Promis
   engine.node.connect(context.destination);
   return {
     push: engine.push,
+    skip: engine.skip,
     flush: engine.flush,
     level: () => tap.level(),
     resume: () => context.resume(),
@@ -44,40 +46,39 @@ export async function openPlayout(rateHz: number, events: PlayoutEvents): Promis
   };
 }
 
+type Place = Pick<Progress, "sample" | "start">;
+
 interface Engine {
   node: AudioNode;
   push(pcm: ArrayBuffer): void;
+  skip(samples: number): void;
   flush(): void;
 }
 
-async function workletEngine(context: AudioContext, report: (sample: number) => void): Promise<Engine> {
+async function workletEngine(context: AudioContext, report: (place: Place) => void): Promise<Engine> {
   await context.audioWorklet.addModule(workletUrl);
   const node = new AudioWorkletNode(context, "parley-playout", { numberOfInputs: 0, outputChannelCount: [1] });
-  node.port.onmessage = ({ data }: MessageEvent<{ sample: number }>) => report(data.sample);
+  node.port.onmessage = ({ data }: MessageEvent<Place>) => report(data);
   return {
     node,
     push: (pcm) => node.port.postMessage(pcm, [pcm]),
+    skip: (samples) => node.port.postMessage(samples),
     flush: () => node.port.postMessage("flush"),
   };
 }
 
 /** The same buffer pulled by the old ScriptProcessorNode, which insecure pages have too. */
-function scriptEngine(context: AudioContext, report: (sample: number) => void): Engine {
+function scriptEngine(context: AudioContext, report: (place: Place) => void): Engine {
   const buffer = new PlayoutBuffer(context.sampleRate);
   const node = context.createScriptProcessor(1024, 1, 1);
-  let sinceReport = 0;
   node.onaudioprocess = ({ outputBuffer }) => {
-    const out = outputBuffer.getChannelData(0);
-    const { sample, playing, onset } = buffer.pull(out);
-    sinceReport += out.length;
-    if (onset || (playing && sinceReport >= context.sampleRate / 4)) {
-      report(sample);
-      sinceReport = 0;
-    }
+    const progress = buffer.pull(outputBuffer.getChannelData(0));
+    if (progress.report) report(progress);
   };
   return {
     node,
     push: (pcm) => buffer.push(Float32Array.from(new Int16Array(pcm), (x) => x / 32768)),
+    skip: (samples) => buffer.skip(samples),
     flush: () => buffer.flush(),
   };
 }

@@ -2,10 +2,11 @@
 import { LogLevel, PipecatClient, TransportStartError } from "@pipecat-ai/client-js";
 import { SmallWebRTCTransport } from "@pipecat-ai/small-webrtc-transport";
 import { address, refusal, Refused } from "../api";
-import { audioContext } from "../audio/context";
+import { audioContext, deviceLatencyS } from "../audio/context";
 import { LevelTap } from "../audio/level";
 import type { ClientFields, ClientType, ServerMessage } from "../protocol";
 import type { ConnectOptions, Transport, TransportEvents } from "./types";
+import { rtpHeard } from "./rtp-playout";
 import { mediaOf, tame, type OfferAnswer } from "./small-webrtc";
 
 /** Time for the connection to come up, and then for the tutor to say that it is ready. */
@@ -17,7 +18,15 @@ const ICE_GRACE_MS = 1500;
 const SILENT_LINE_MS = 3000;
 const WATCH_MS = 500;
 const REPORT_MS = 250;
+/** After the first voiced sound: by then it has passed the loudspeaker, too, and its time can be told. */
+const SECOND_REPORT_MS = 100;
 const ONSET_POLL_MS = 20;
+/** An interrupted reply goes on in the jitter buffer for this long at most after the server has stopped it... */
+const LEFTOVER_MS = 1000;
+/** ...and for this long where the server does not say that it has. */
+const DEAF_MS = 2000;
+/** The leftover is over when there was no sound for this long. */
+const SILENT_MS = 60;
 const VOICED_LEVEL = 0.15;
 
 export class WebRTCTransport implements Transport {
@@ -36,6 +45,7 @@ export class WebRTCTransport implements Transport {
   private iceTimer = 0;
   private reportTimer = 0;
   private lineTimer = 0;
+  private deafTimer = 0;
   private tutorSpeaks = false;
 
   constructor(private readonly events: TransportEvents) {
@@ -111,7 +121,7 @@ export class WebRTCTransport implements Transport {
   }
 
   flush(): void {
-    // The server stops sending; what its packets have brought is already being played.
+    if (this.tutorSpeaks) this.goDeaf(DEAF_MS);
   }
 
   async resumePlayback(): Promise<void> {
@@ -129,6 +139,7 @@ export class WebRTCTransport implements Transport {
     clearTimeout(this.iceTimer);
     clearTimeout(this.reportTimer);
     clearInterval(this.lineTimer);
+    clearInterval(this.deafTimer);
     this.tap?.close();
     this.audio.srcObject = null;
     this.audio.remove();
@@ -139,6 +150,7 @@ export class WebRTCTransport implements Transport {
 
   private receive(message: ServerMessage): void {
     if (this.closed) return;
+    if (message.type === "interrupted") this.goDeaf(LEFTOVER_MS, true);
     if (message.type === "speaking" && message.who === "tutor") this.follow(message.active);
     this.events.onMessage(message);
   }
@@ -166,13 +178,31 @@ export class WebRTCTransport implements Transport {
     });
   }
 
+  /** Mute what is left of an interrupted reply in the network and the jitter buffer, which cannot be emptied. */
+  private goDeaf(longestMs: number, untilSilent = false): void {
+    this.audio.muted = true;
+    clearInterval(this.deafTimer);
+    const since = performance.now();
+    let soundAt = since;
+    this.deafTimer = window.setInterval(() => {
+      const now = performance.now();
+      if (this.level() > VOICED_LEVEL) soundAt = now;
+      if (now - since >= longestMs || (untilSilent && now - soundAt >= SILENT_MS)) this.listen();
+    }, ONSET_POLL_MS);
+  }
+
+  private listen(): void {
+    clearInterval(this.deafTimer);
+    this.audio.muted = false;
+  }
+
   private watchLine(): void {
     let stamp = -1;
     let quietMs = 0;
     let lookedAt = performance.now();
     this.lineTimer = window.setInterval(() => {
       const now = performance.now();
-      const source = this.pc?.getReceivers()[0]?.getSynchronizationSources()[0];
+      const source = this.pc?.getReceivers()[0]?.getSynchronizationSources?.()[0];
       // Timers of a page in the background are late; a gap of theirs proves nothing.
       const sinceMs = Math.min(now - lookedAt, 2 * WATCH_MS);
       lookedAt = now;
@@ -189,7 +219,7 @@ export class WebRTCTransport implements Transport {
     if (this.up) this.events.onLost(reason);
   }
 
-  /** Report what is played while the tutor speaks: at the first voiced sound, then every 250 ms. */
+  /** Report what is heard while the tutor speaks: at the first voiced sound, soon after it, then every 250 ms. */
   private follow(speaks: boolean): void {
     if (speaks === this.tutorSpeaks) return;
     this.tutorSpeaks = speaks;
@@ -198,10 +228,11 @@ export class WebRTCTransport implements Transport {
       this.report();
       return;
     }
+    this.listen();
     const waitForOnset = () => {
       if (this.level() > VOICED_LEVEL) {
         this.report();
-        this.reportTimer = window.setTimeout(repeat, REPORT_MS);
+        this.reportTimer = window.setTimeout(repeat, SECOND_REPORT_MS);
       } else {
         this.reportTimer = window.setTimeout(waitForOnset, ONSET_POLL_MS);
       }
@@ -214,8 +245,10 @@ export class WebRTCTransport implements Transport {
   }
 
   private report(): void {
-    const source = this.pc?.getReceivers()[0]?.getSynchronizationSources()[0];
-    if (source) this.send("playout", { rtp_timestamp: source.rtpTimestamp });
+    // A browser without it reports nothing, and the server reckons with the usual buffers.
+    const source = this.pc?.getReceivers()[0]?.getSynchronizationSources?.()[0];
+    const heard = rtpHeard(source, performance.now(), performance.timeOrigin, deviceLatencyS() * 1000);
+    if (heard !== null) this.send("playout", { rtp_timestamp: heard });
   }
 }
 

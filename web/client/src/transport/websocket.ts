@@ -7,6 +7,8 @@ import type { ConnectOptions, Transport, TransportEvents } from "./types";
 
 const CONNECT_MS = 10_000;
 const PING_MS = 2000;
+/** After the learner interrupted, what arrives is of no use until the server has noticed; but not for longer than this. */
+const DEAF_MS = 2000;
 /** Without any message for this long the line is dead, whatever the browser believes. */
 const SILENCE_MS = 5000;
 
@@ -23,6 +25,8 @@ export class WebSocketTransport implements Transport {
   private up = false;
   private said = "";
   private lastHeardAt = 0;
+  /** Until this time (`performance.now()`) the tutor's audio is dropped as it arrives. */
+  private deafUntil = 0;
   private pingTimer = 0;
 
   constructor(private readonly events: TransportEvents) {}
@@ -73,6 +77,7 @@ export class WebSocketTransport implements Transport {
 
   flush(): void {
     this.playout?.flush();
+    this.deafUntil = performance.now() + DEAF_MS;
   }
 
   async resumePlayback(): Promise<void> {
@@ -112,7 +117,8 @@ export class WebSocketTransport implements Transport {
       socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
         this.lastHeardAt = performance.now();
         if (typeof data !== "string") {
-          this.playout?.push(data);
+          if (this.lastHeardAt < this.deafUntil) this.playout?.skip(data.byteLength / 2);
+          else this.playout?.push(data);
           return;
         }
         const message = JSON.parse(data) as ServerMessage;
@@ -128,6 +134,8 @@ export class WebSocketTransport implements Transport {
         }
         if (message.type === "error") this.said = message.message;
         if (message.type === "interrupted") this.playout?.flush();
+        // Nothing of the old reply follows the one, and the other begins a new one.
+        if (message.type === "interrupted" || message.type === "ai_audio_start") this.deafUntil = 0;
         if (!this.closed) this.events.onMessage(message);
       };
       socket.onclose = ({ code, reason }) => {

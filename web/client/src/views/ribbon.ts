@@ -113,6 +113,9 @@ function figures(ribbon: Ribbon): HTMLElement[] {
       row("heard", "Played here", `+${Math.round(ribbon.heardAfterMs)} ms`, "after it was sent, by this browser's own report"),
     );
   }
+  if (ribbon.heardV2vMs !== null) {
+    rows.push(row("", "As you heard it", `${Math.round(ribbon.heardV2vMs)} ms`, "from your last sound to the tutor's first here"));
+  }
   if (ribbon.bargeInMs !== null) {
     rows.push(
       row(
