@@ -63,7 +63,7 @@ async def first_packet_ms(url: str, timeout_s: float = 20.0) -> float | None:
     client = RTCClient(Server(url), messages="rtvi", request_data={}, connect_timeout_s=timeout_s)
     try:
         await client.connect()
-        await _until(lambda: client.first_packet_at is not None, timeout_s)
+        await until(lambda: client.first_packet_at is not None, timeout_s)
         if client.first_packet_at is None or client.offered_at is None:
             return None
         return round((client.first_packet_at - client.offered_at) * 1000, 1)
@@ -125,20 +125,20 @@ class Dialogue:
         await asyncio.sleep(max(0.0, end + INTERRUPT_AFTER_S - time.monotonic()))
 
         over = await self._say(second)
-        onset, over_end = _known(microphone.onset_at(over)), _known(microphone.ended_at(over))
+        onset, over_end = known(microphone.onset_at(over)), known(microphone.ended_at(over))
         old_end = await self._old_answer_end(onset)
         since = max(over_end, old_end)
-        await _until(lambda: heard.first_voiced(since) is not None, STUCK_S)
+        await until(lambda: heard.first_voiced(since) is not None, STUCK_S)
         new = heard.first_voiced(since)
         interruption = heard.barge_in(onset, OLD_ANSWER_GAP_S)
         if interruption.sounding and interruption.stopped_after_s is not None:
-            self._result.barge_in_ms.append(_ms(interruption.stopped_after_s))
+            self._result.barge_in_ms.append(ms(interruption.stopped_after_s))
         else:
             self._result.not_sounding += 1
         await self._silence()
         row = self._row(over_end, float("inf"), "v2v_ms")
         kind = "cut" if old_end < over_end and heard.sounding_at(over_end, over_end - old_end - POLL_S) else "interrupting"
-        self._result.turns.append(TurnResult(second.name, kind, None if new is None else _ms(new - over_end), row))
+        self._result.turns.append(TurnResult(second.name, kind, None if new is None else ms(new - over_end), row))
         stopped = self._row(onset, float("inf"), "barge_in_ms")
         if stopped is not None:
             self._result.barge_in_row_ms.append(stopped)
@@ -147,17 +147,17 @@ class Dialogue:
         """Say it and note its answer's beginning; the speech's end, or ``None`` (after silence) where none was measured."""
         heard = self._client.heard
         said = await self._say(spoken)
-        end = _known(self._client.microphone.ended_at(said))
-        await _until(lambda: heard.first_voiced(end) is not None, STUCK_S)
+        end = known(self._client.microphone.ended_at(said))
+        await until(lambda: heard.first_voiced(end) is not None, STUCK_S)
         found = heard.voice_to_voice_s(end)
         if found is None or heard.sounding_at(end):
             self._result.turns.append(
-                TurnResult(spoken.name, kind if found is None else "cut", None if found is None else _ms(found))
+                TurnResult(spoken.name, kind if found is None else "cut", None if found is None else ms(found))
             )
             await self._silence()
             return None
         await asyncio.sleep(ROW_S)
-        self._result.turns.append(TurnResult(spoken.name, kind, _ms(found), self._row(end, float("inf"), "v2v_ms")))
+        self._result.turns.append(TurnResult(spoken.name, kind, ms(found), self._row(end, float("inf"), "v2v_ms")))
         return end
 
     async def _say(self, spoken: Spoken) -> Utterance:
@@ -173,14 +173,14 @@ class Dialogue:
             last = heard.end_of_run(onset, OLD_ANSWER_GAP_S)
             return time.monotonic() - (last or onset) > OLD_ANSWER_GAP_S
 
-        await _until(silent, ANSWER_LIMIT_S)
+        await until(silent, ANSWER_LIMIT_S)
         interruption = heard.barge_in(onset, OLD_ANSWER_GAP_S)
         return onset + (interruption.stopped_after_s or 0.0)
 
-    async def _silence(self) -> None:
-        """Until the tutor has been silent for ``QUIET_S``."""
-        heard = self._client.heard
-        await _until(lambda: time.monotonic() - (heard.last_voiced() or 0.0) > QUIET_S, ANSWER_LIMIT_S)
+    async def _silence(self, quiet_s: float | None = None) -> None:
+        """Until the tutor has been silent for ``quiet_s``, ``QUIET_S`` where that is left out."""
+        heard, wanted_s = self._client.heard, QUIET_S if quiet_s is None else quiet_s
+        await until(lambda: time.monotonic() - (heard.last_voiced() or 0.0) > wanted_s, ANSWER_LIMIT_S)
 
     def _row(self, after: float, before: float, key: str) -> float | None:
         """``key`` of the latest turn's row among the messages that arrived in ``(after, before)``; the last one counts."""
@@ -191,17 +191,20 @@ class Dialogue:
         return float([row for row in rows if row.get("turn", 0) == latest][-1][key])
 
 
-async def _until(condition: Callable[[], bool], timeout_s: float) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float) -> None:
+    """Until ``condition`` holds, or ``timeout_s`` have passed."""
     for _ in range(int(timeout_s / POLL_S) + 1):
         if condition():
             return
         await asyncio.sleep(POLL_S)
 
 
-def _known(at: float | None) -> float:
+def known(at: float | None) -> float:
+    """A time that must be there."""
     assert at is not None, "an utterance that was played has its times"
     return at
 
 
-def _ms(seconds: float) -> float:
+def ms(seconds: float) -> float:
+    """Milliseconds, to 0.1."""
     return round(seconds * 1000, 1)

@@ -22,9 +22,14 @@ READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
 SUBJECTS = {
     "parley": "bench.parley_server",
+    "embedded": "bench.embedded_server",
     "peer": "bench.peers.stock_pipecat",
+    "oracle": "bench.oracle_server",
+    "oracle_peer": "bench.peers.oracle_stock_pipecat",
     "faulty": "bench.faulty_server",
     "faulty_peer": "bench.peers.faulty_stock_pipecat",
+    "net": "bench.net_server",
+    "net_peer": "bench.peers.net_stock_pipecat",
 }
 """The module that each server runs."""
 
@@ -93,6 +98,12 @@ class ServerProcess:
                         return
                 await asyncio.sleep(0.1)
         raise ServerFailed(f"{self.subject} was not ready within {READY_TIMEOUT_S:.0f} s; {self._last_words()}")
+
+    @property
+    def pid(self) -> int:
+        """The process's number."""
+        assert self._process is not None
+        return self._process.pid
 
     def check(self) -> None:
         """Raise ``ServerFailed`` when the process has ended."""
