@@ -19,6 +19,7 @@ BENCHES = {
     "latency": "bench.latency",
     "connections": "bench.connections",
     "faults": "bench.faults",
+    "net": "bench.net",
     "guided": "bench.guided",
     "grammar": "bench.grammar",
     "turns": "bench.turns",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import Any
+
+from bench.impairment import Fates, Impairment
 
 
 class ImpairedLink:
@@ -24,11 +25,9 @@ class ImpairedLink:
     ) -> None:
         transport = pc.getSenders()[0].transport
         self._send: Callable[[bytes], Awaitable[None]] = transport._send_rtp
-        self._random = random.Random(seed)
-        self._drop = drop or (lambda _count: self._random.random() < self.loss)
+        self._fates = Fates(Impairment(loss, jitter_s), seed)
+        self._drop = drop
         self._tasks: set[asyncio.Task[None]] = set()
-        self.loss = loss
-        self.jitter_s = jitter_s
         self.count = 0
         """RTP packets so far."""
         self.dropped: list[int] = []
@@ -40,10 +39,10 @@ class ImpairedLink:
             await self._send(data)
             return
         self.count += 1
-        if self._drop(self.count):
+        late_s = self._fates.next()
+        if late_s is None or (self._drop is not None and self._drop(self.count)):
             self.dropped.append(self.count)
             return
-        late_s = self._random.uniform(0, self.jitter_s)
         if late_s == 0:
             await self._send(data)
             return
@@ -57,6 +56,10 @@ class ImpairedLink:
             await self._send(data)
         except ConnectionError:
             pass  # the peer has closed meanwhile
+
+    def mend(self) -> None:
+        """From now on nothing is lost or late, but for what ``drop`` says."""
+        self._fates.impairment = Impairment()
 
     async def settle(self) -> None:
         """Wait until everything that is under way has left."""

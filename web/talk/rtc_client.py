@@ -88,7 +88,7 @@ class RTCClient(TalkClient):
         await pc.setLocalDescription(await pc.createOffer())
         answer = await self._offer()
         try:
-            await pc.setRemoteDescription(RTCSessionDescription(str(answer["sdp"]), str(answer["type"])))
+            await pc.setRemoteDescription(RTCSessionDescription(self._answered(str(answer["sdp"])), str(answer["type"])))
         except (KeyError, TypeError, ValueError) as e:
             raise TalkError(f"{self._server.http('/api/offer')}: the answer is not an SDP answer: {e!r}") from None
         if answer.get("session_id"):  # the answer says what the WebSocket door says in its first message
@@ -106,7 +106,7 @@ class RTCClient(TalkClient):
 
     async def _offer(self) -> dict[str, Any]:
         local = self._pc.localDescription
-        body: dict[str, Any] = {"sdp": local.sdp, "type": local.type}
+        body: dict[str, Any] = {"sdp": await self._offered(local.sdp), "type": local.type}
         if self._request_data is not None:
             body["request_data"] = self._request_data
         url = self._server.http("/api/offer")
@@ -128,6 +128,14 @@ class RTCClient(TalkClient):
         if not isinstance(answer, dict):
             raise TalkError(f"{url}: the answer is not a JSON object")
         return answer
+
+    async def _offered(self, sdp: str) -> str:
+        """What the server is told of this side's ``sdp``."""
+        return sdp
+
+    def _answered(self, sdp: str) -> str:
+        """What this side takes the server's ``sdp`` for."""
+        return sdp
 
     async def send(self, message: dict[str, Any]) -> None:
         if self._rtvi:

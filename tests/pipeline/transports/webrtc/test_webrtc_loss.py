@@ -94,7 +94,7 @@ async def test_loss_and_jitter_leave_no_gap_and_a_bounded_delay(room, kit):
     samples = np.concatenate([np.frombuffer(f.audio, np.int16) for f in call.probe.audio()[50:250]])
     assert abs(kit.level_db(samples, 1_000, 16_000) - 20 * np.log10(8_000)) < 3
     # When the network is well again, nothing stays of it.
-    link.loss = link.jitter_s = 0.0
+    link.mend()
     await link.settle()
     backlog.clear()
     await kit.eventually(lambda: len(backlog) >= 50)
