@@ -8,9 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from bench.levels import fell_after_s
 from bench.speech import Spoken
 from web.talk.client import Server
 from web.talk.errors import TalkError
+from web.talk.listening import Pcm16
 from web.talk.microphone import Utterance
 from web.talk.rtc_client import RTCClient
 
@@ -43,10 +47,12 @@ class TurnResult:
 
 @dataclass(slots=True)
 class DialogueResult:
-    """What one call gave. ``barge_in_ms``: onset of the interrupting speech to the old answer's last voiced packet."""
+    """What one call gave. ``barge_in_ms``: onset of the interrupting speech to the old answer's last voiced packet, ``fell_ms``
+    to the last one before its level fell by 20 dB: it was stopped or turned down."""
 
     turns: list[TurnResult] = field(default_factory=list)
     barge_in_ms: list[float] = field(default_factory=list)
+    fell_ms: list[float] = field(default_factory=list)
     barge_in_row_ms: list[float] = field(default_factory=list)
     not_sounding: int = 0
     """Interruptions that met no answer: it was late, or stuck."""
@@ -75,7 +81,8 @@ class Dialogue:
     """Speaks RTVI, as a browser with pipecat's client does, to whichever server stands at ``url``."""
 
     def __init__(self, url: str) -> None:
-        self._client = RTCClient(Server(url), messages="rtvi", request_data={})
+        self._client = RTCClient(Server(url), messages="rtvi", request_data={}, on_audio=self._on_audio)
+        self._levels: list[tuple[float, float]] = []
         self._rows: list[tuple[float, dict[str, Any]]] = []
         self._result = DialogueResult()
 
@@ -108,6 +115,9 @@ class Dialogue:
                 await asyncio.gather(reader, return_exceptions=True)
         return self._result
 
+    def _on_audio(self, pcm: Pcm16, _rate_hz: int, at: float) -> None:
+        self._levels.append((at, float(np.sqrt(np.mean(pcm.astype(np.float32) ** 2)))))
+
     async def _collect(self) -> None:
         while True:
             try:
@@ -135,6 +145,9 @@ class Dialogue:
             self._result.barge_in_ms.append(ms(interruption.stopped_after_s))
         else:
             self._result.not_sounding += 1
+        fell = fell_after_s(self._levels, onset)
+        if fell is not None:
+            self._result.fell_ms.append(ms(fell))
         await self._silence()
         row = self._row(over_end, float("inf"), "v2v_ms")
         kind = "cut" if old_end < over_end and heard.sounding_at(over_end, over_end - old_end - POLL_S) else "interrupting"

@@ -140,6 +140,8 @@ async def test_known_delays_are_found() -> None:
     (barge_in,) = found.barge_in_ms
     assert STOP_AFTER_S * 1000 <= barge_in < (ANSWER_S - 2.0) * 1000  # were it not stopped, it would end after about 4.4 s
     assert found.not_sounding == 0
+    (fell,) = found.fell_ms
+    assert abs(fell - barge_in) <= 20  # it stops at once, so both are the same packet, or the next
 
 
 async def test_a_peer_that_never_answers_is_stuck() -> None:
