@@ -1,7 +1,9 @@
-"""``python -m bench latency``: how quickly a call answers, stops and starts, beside stock pipecat.
+"""``python -m bench latency``: how quickly a call answers, falls silent and starts, beside stock pipecat.
 
-Parley as shipped and the frozen peer run the same fakes and hear the same audio, alternately and at least three times, each in
-a fresh process on half of the cores while the client measures on the other half.
+Three rows. *Fakes*: both servers as shipped, with the same fakes for engines; interruptions are measured here. *Natural*: whole
+sentences of held-out speakers, each server finds the end of a turn itself, from the voice and from the true words. *Machine*:
+both are told the end of the turn 200 ms after the last voiced sample. Parley and the frozen peer hear the same audio,
+alternately, each in a fresh process on half of the cores while the client measures on the other half.
 """
 
 from __future__ import annotations
@@ -10,120 +12,49 @@ import asyncio
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.dialogue import Dialogue, DialogueResult, first_packet_ms
+from bench.dialogue import Dialogue, first_packet_ms
+from bench.latency_figures import Measured, check, compare, figures
+from bench.oracle import Row
+from bench.sentences import Sentence, held_out, synthetic
 from bench.servers import ServerProcess
+from bench.settings import settings_hash
 from bench.speech import Spoken, speech_dir, utterances
-from bench.stats import bootstrap_ci, percentile, ratio
+from bench.stats import percentile
+from bench.told_dialogue import ToldDialogue
 
-ROUNDS = 3
-COLD_EXTRA = 2
+COLD_EXTRA = 1
 """Further fresh processes, for the first packet alone."""
-SLOW_MS = 2_000.0
-"""An answer later than this is one that waited for a missed end of turn."""
-MAX_RATIO = 1.1
-MAX_FIRST_PACKET_MS = 250.0
-MAX_ROW_ERROR_MS = 40.0
-COMPARED = ("v2v_p50_ms", "v2v_p90_ms", "barge_in_p50_ms", "first_packet_cold_ms")
+SUBJECTS = {"parley": ("parley", "oracle"), "peer": ("peer", "oracle_peer")}
+"""The servers of each subject: with the fakes, and with the recogniser that is told what is said."""
 
 Item = TypeVar("Item")
 
 
-@dataclass(slots=True)
-class Measured:
-    """Everything that one of the two servers gave over all rounds."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many rounds there are, and into how many parts each list of speech is divided among them (1: all in each round)."""
 
-    dialogues: list[DialogueResult] = field(default_factory=list)
-    cold_ms: list[float] = field(default_factory=list)
-    cold_failed: int = 0
-    warm_ms: list[float] = field(default_factory=list)
-    cpu_percent: list[float] = field(default_factory=list)
-    start_s: list[float] = field(default_factory=list)
-    memory_mb: list[float] = field(default_factory=list)
-
-    def v2v(self, kind: str) -> list[float]:
-        """Voice-to-voice times of the turns of ``kind``, ms."""
-        return [t.v2v_ms for d in self.dialogues for t in d.turns if t.kind == kind and t.v2v_ms is not None]
-
-    def stuck(self) -> int:
-        """Turns without an answer."""
-        return sum(t.v2v_ms is None for d in self.dialogues for t in d.turns)
-
-    def row_differences(self, kinds: Sequence[str] = ("clean", "interrupting")) -> list[float]:
-        """Row minus waveform of every turn of ``kinds`` that has both, ms."""
-        turns = [t for d in self.dialogues for t in d.turns if t.kind in kinds]
-        return [t.row_ms - t.v2v_ms for t in turns if t.row_ms is not None and t.v2v_ms is not None]
-
-    def row_errors(self) -> list[float]:
-        """The same without its sign."""
-        return [abs(difference) for difference in self.row_differences()]
+    rounds: int
+    pairs: int
+    natural: int
+    machine: int
 
 
-def figures(measured: Measured) -> dict[str, Any]:
-    """What is published of one server."""
-    clean, barge_in = measured.v2v("clean"), [x for d in measured.dialogues for x in d.barge_in_ms]
-    return {
-        "v2v_p50_ms": percentile(clean, 50),
-        "v2v_p90_ms": percentile(clean, 90),
-        "barge_in_p50_ms": percentile(barge_in, 50),
-        "first_packet_cold_ms": percentile(measured.cold_ms, 50),
-        "stuck_turns": measured.stuck(),
-        "v2v_p50_ci95_ms": bootstrap_ci(clean),
-        "v2v_p90_ci95_ms": bootstrap_ci(clean, 90),
-        "barge_in_p50_ci95_ms": bootstrap_ci(barge_in),
-        "barge_in_p90_ms": percentile(barge_in, 90),
-        "v2v_after_barge_in_p50_ms": percentile(measured.v2v("interrupting"), 50),
-        "learners_v2v_p50_ms": percentile(measured.v2v("learner"), 50),
-        "learners_v2v_p90_ms": percentile(measured.v2v("learner"), 90),
-        "first_packet_cold_max_ms": max(measured.cold_ms, default=None),
-        "first_packet_warm_ms": percentile(measured.warm_ms, 50),
-        "turns": sum(len(d.turns) for d in measured.dialogues),
-        "clean_turns": len(clean),
-        "learners_turns": len(measured.v2v("learner")),
-        "slow_turns": sum(v > SLOW_MS for kind in ("clean", "interrupting", "learner") for v in measured.v2v(kind)),
-        "cut_off_turns": sum(t.kind == "cut" for d in measured.dialogues for t in d.turns),
-        "barge_ins": len(barge_in),
-        "interruptions_of_silence": sum(d.not_sounding for d in measured.dialogues),
-        "cold_starts": len(measured.cold_ms),
-        "cpu_percent_per_call": percentile(measured.cpu_percent, 50),
-        "memory_mb_in_call": percentile(measured.memory_mb, 50),
-        "start_s": percentile(measured.start_s, 50),
-        "packets_per_s": percentile([d.packets_per_s for d in measured.dialogues], 50),
-    }
+FULL = Plan(rounds=3, pairs=3, natural=1, machine=1)
+QUICK = Plan(rounds=2, pairs=6, natural=6, machine=4)
 
 
-def compare(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, float | None]:
-    """Quotients ours / peer. ``stuck_turns``: ``None`` where neither had one, the difference where only the peer had none."""
-    ratios = {name: ratio(ours[name], peer[name]) for name in COMPARED}
-    stuck, peer_stuck = ours["stuck_turns"], peer["stuck_turns"]
-    ratios["stuck_turns"] = ratio(stuck, peer_stuck) if peer_stuck else (float(stuck) if stuck else None)
-    return ratios
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """All that is said."""
 
-
-def check(measured: Measured, ours: dict[str, Any], peer: dict[str, Any], ratios: dict[str, float | None]) -> dict[str, Any]:
-    """Each requirement: its value, its limit, and whether it holds. What was not measured does not hold."""
-    checks: dict[str, Any] = {}
-    for name in COMPARED:
-        value = ratios[name]
-        checks[f"{name} ratio"] = {"value": value, "limit": MAX_RATIO, "ok": value is not None and value <= MAX_RATIO}
-    stuck_limit = int(peer["stuck_turns"] * MAX_RATIO)
-    checks["stuck_turns"] = {"value": ours["stuck_turns"], "limit": stuck_limit, "ok": ours["stuck_turns"] <= stuck_limit}
-    cold = ours["first_packet_cold_max_ms"]
-    checks["first_packet_cold_max_ms"] = {
-        "value": cold,
-        "limit": MAX_FIRST_PACKET_MS,
-        "ok": cold is not None and not measured.cold_failed and cold <= MAX_FIRST_PACKET_MS,
-    }
-    error = percentile(measured.row_errors(), 90)
-    checks["row_error_p90_ms"] = {
-        "value": error,
-        "limit": MAX_ROW_ERROR_MS,
-        "ok": error is not None and error <= MAX_ROW_ERROR_MS,
-    }
-    return checks
+    pairs: list[tuple[Spoken, Spoken]]
+    natural: list[Sentence]
+    machine: list[Sentence]
 
 
 def pairs_of(spoken: Sequence[Spoken]) -> list[tuple[Spoken, Spoken]]:
@@ -132,9 +63,22 @@ def pairs_of(spoken: Sequence[Spoken]) -> list[tuple[Spoken, Spoken]]:
     return [(first, spoken[(index + half) % len(spoken)]) for index, first in enumerate(spoken)]
 
 
-def share(items: Sequence[Item], round_index: int, quick: bool) -> list[Item]:
-    """A round's part of the speech: all of it; with ``quick`` every third item, so that the three rounds play each once."""
-    return list(items[round_index::ROUNDS]) if quick else list(items)
+def share(items: Sequence[Item], round_index: int, parts: int) -> list[Item]:
+    """A round's part of the speech: every ``parts``-th item, in each round others, until all were played."""
+    return list(items[round_index % parts :: parts])
+
+
+def speech(folder: Path) -> Speech:
+    """The synthetic utterances, made in ``folder``, and the recordings.
+
+    Raises:
+        RuntimeError: a synthesiser or the recordings are missing.
+    """
+    recordings = speech_dir()
+    if recordings is None:
+        raise RuntimeError("the held-out speakers' recordings are needed (PARLEY_SPEECH_DIR)")
+    spoken = utterances(folder, None)
+    return Speech(pairs_of(spoken), held_out(recordings), synthetic(spoken))
 
 
 async def run(quick: bool, server_cores: list[int], subjects: Sequence[str] = ("parley", "peer")) -> dict[str, Any]:
@@ -142,57 +86,65 @@ async def run(quick: bool, server_cores: list[int], subjects: Sequence[str] = ("
 
     Raises:
         ServerFailed, TalkError: a server did not start, or a call was lost.
+        RuntimeError: there is nothing to say.
     """
     measured = {subject: Measured() for subject in subjects}
+    plan = QUICK if quick else FULL
     with tempfile.TemporaryDirectory(prefix="parley-speech-") as folder:
-        spoken = await asyncio.to_thread(utterances, Path(folder), speech_dir())
-    pairs = pairs_of([s for s in spoken if not s.real])
-    learners = [s for s in spoken if s.real]
-    for index in range(ROUNDS):
+        said = await asyncio.to_thread(speech, Path(folder))
+    for index in range(plan.rounds):
         for subject in subjects:
-            now = share(pairs, index, quick), share(learners, index, quick)
-            await _round(measured[subject], subject, server_cores, *now)
-            _progress(index, subject, measured[subject])
+            with_fakes, told = SUBJECTS[subject]
+            await _fakes(measured[subject], with_fakes, server_cores, share(said.pairs, index, plan.pairs))
+            natural, machine = share(said.natural, index, plan.natural), share(said.machine, index, plan.machine)
+            await _told(measured[subject], told, server_cores, {"natural": natural, "machine": machine})
+            _progress(f"round {index + 1}/{plan.rounds}", subject, measured[subject])
     for _ in range(0 if quick else COLD_EXTRA):
         for subject in subjects:
-            async with ServerProcess(subject, server_cores) as server:
+            async with ServerProcess(SUBJECTS[subject][0], server_cores) as server:
                 await _cold(measured[subject], server)
-    return report(measured, spoken, quick)
+    return report(measured, said, plan)
 
 
-def report(measured: dict[str, Measured], spoken: Sequence[Spoken], quick: bool) -> dict[str, Any]:
+def report(measured: dict[str, Measured], said: Speech, plan: Plan) -> dict[str, Any]:
     """The benchmark's result, without the machine."""
-    ours, peer = (figures(measured.get(subject, Measured())) for subject in ("parley", "peer"))
-    mine = measured.get("parley", Measured())
+    mine, theirs = (measured.get(subject, Measured()) for subject in ("parley", "peer"))
+    ours = figures(mine)
     ours["row_error_p90_ms"] = percentile(mine.row_errors(), 90)
     ours["row_minus_waveform_p50_ms"] = percentile(mine.row_differences(), 50)
-    ours["learners_row_minus_waveform_p50_ms"] = percentile(mine.row_differences(["learner"]), 50)
     ours["turns_with_row"] = len(mine.row_errors())
     ours["barge_in_row_p50_ms"] = percentile([x for d in mine.dialogues for x in d.barge_in_row_ms], 50)
-    ratios = compare(ours, peer)
+    ratios, intervals = compare(mine, theirs)
     return {
+        "settings_hash": settings_hash(),
         "figures": ours,
-        "peer": peer,
+        "peer": figures(theirs),
         "ratios": ratios,
-        "checks": check(mine, ours, peer, ratios),
+        "ratios_ci95": intervals,
+        "checks": check(mine, theirs, ratios),
         "input": {
-            "synthetic_utterances": sum(not s.real for s in spoken),
-            "learners_utterances": sum(s.real for s in spoken),
-            "rounds": ROUNDS,
-            "repetitions_of_each_pair": 1 if quick else ROUNDS,
+            "pairs": len(said.pairs),
+            "natural_sentences": len(said.natural),
+            "natural_speakers": len({s.speaker for s in said.natural}),
+            "machine_sentences": len(said.machine),
+            "rounds": plan.rounds,
         },
         "turns": {
             subject: [[t.utterance, t.kind, t.v2v_ms, t.row_ms] for d in m.dialogues for t in d.turns]
             for subject, m in measured.items()
         },
-        "barge_ins": {subject: [x for d in m.dialogues for x in d.barge_in_ms] for subject, m in measured.items()},
+        "told_turns": {
+            subject: {
+                row: [[t.utterance, t.v2v_ms, t.late_ms, t.cut, t.stages_ms] for t in turns] for row, turns in m.told.items()
+            }
+            for subject, m in measured.items()
+        },
+        "barge_ins": {subject: m.fell() for subject, m in measured.items()},
         "cold_ms": {subject: m.cold_ms for subject, m in measured.items()},
     }
 
 
-async def _round(
-    measured: Measured, subject: str, cores: list[int], pairs: list[tuple[Spoken, Spoken]], learners: list[Spoken]
-) -> None:
+async def _fakes(measured: Measured, subject: str, cores: list[int], pairs: list[tuple[Spoken, Spoken]]) -> None:
     async with ServerProcess(subject, cores) as server:
         measured.start_s.append(server.start_s)
         await _cold(measured, server)
@@ -201,11 +153,19 @@ async def _round(
             measured.warm_ms.append(warm)
         await asyncio.sleep(1.0)
         before = server.facts()
-        result = await Dialogue(server.url).run(pairs, learners)
+        result = await Dialogue(server.url).run(pairs)
         after = server.facts()
         measured.dialogues.append(result)
         measured.cpu_percent.append(100 * (after.cpu_s - before.cpu_s) / result.seconds)
         measured.memory_mb.append(after.memory_mb)
+
+
+async def _told(measured: Measured, subject: str, cores: list[int], sentences: dict[Row, list[Sentence]]) -> None:
+    async with ServerProcess(subject, cores) as server:
+        for row, to_say in sentences.items():
+            call = ToldDialogue(server.url, row)
+            measured.told[row] += await call.say_all(to_say)
+            measured.arrivals_ms += call.arrivals_ms
 
 
 async def _cold(measured: Measured, server: ServerProcess) -> None:
@@ -218,13 +178,12 @@ async def _cold(measured: Measured, server: ServerProcess) -> None:
     server.check()
 
 
-def _progress(index: int, subject: str, measured: Measured) -> None:
-    found = measured.dialogues[-1]
-    clean = [t.v2v_ms for t in found.turns if t.kind == "clean" and t.v2v_ms is not None]
-    cold = measured.cold_ms[-1] if measured.cold_ms else None
+def _progress(when: str, subject: str, measured: Measured) -> None:
+    found = {name: percentile(times, q) for name, (times, q) in measured.samples().items()}
     print(
-        f"round {index + 1}/{ROUNDS} {subject:>6}: v2v {percentile(clean, 50)} ms,"
-        f" barge-in {percentile(found.barge_in_ms, 50)} ms, first packet {cold} ms, {len(found.turns)} turns",
+        f"{when} {subject:>6}: v2v {found['v2v_p50']} ms, told {found['machine_v2v_p50']} ms,"
+        f" with fakes {percentile(measured.v2v('clean'), 50)} ms, barge-in {found['barge_in_p50']} ms,"
+        f" first packet {found['first_packet_cold']} ms",
         file=sys.stderr,
         flush=True,
     )

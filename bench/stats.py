@@ -25,6 +25,24 @@ def bootstrap_ci(values: Sequence[float], q: float = 50.0, level: float = 0.95, 
     return round(float(low), 1), round(float(high), 1)
 
 
+def bootstrap_ratio_ci(
+    ours: Sequence[float], peer: Sequence[float], q: float = 50.0, level: float = 0.95, seed: int = 0
+) -> tuple[float, float] | None:
+    """Percentile-bootstrap interval of the quotient of two ``q``-th percentiles, each sample drawn anew by itself, to 0.001.
+
+    ``None`` where one of them has fewer than two values.
+    """
+    if len(ours) < 2 or len(peer) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for values in (ours, peer):
+        data = np.asarray(values, dtype=np.float64)
+        drawn.append(np.percentile(rng.choice(data, size=(RESAMPLES, len(data)), replace=True), q, axis=1))
+    low, high = np.percentile(drawn[0] / drawn[1], [50 * (1 - level), 50 * (1 + level)])
+    return round(float(low), 3), round(float(high), 3)
+
+
 def ratio(ours: float | None, peer: float | None) -> float | None:
     """``ours / peer`` to 0.001; ``None`` where one of them is missing or the peer's is zero."""
     return round(ours / peer, 3) if ours is not None and peer else None

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from bench.stats import bootstrap_ci, percentile, ratio
+from bench.stats import bootstrap_ci, bootstrap_ratio_ci, percentile, ratio
 
 
 def test_percentiles() -> None:
@@ -47,3 +47,12 @@ def test_ratios_are_numbers_or_none() -> None:
     assert ratio(550.0, None) is None
     assert ratio(0.0, 0.0) is None
     assert json.dumps(ratio(1.0, 0.0)) == "null"
+
+
+def test_the_interval_of_a_quotient_holds_it_and_is_wider_than_nothing() -> None:
+    rng = np.random.default_rng(3)
+    ours, peer = list(rng.normal(250, 20, 40)), list(rng.normal(500, 40, 40))
+    low, high = bootstrap_ratio_ci(ours, peer) or (0.0, 0.0)
+    assert low < 0.5 < high
+    assert high - low < 0.1
+    assert bootstrap_ratio_ci(ours, [1.0]) is None
