@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -43,6 +43,8 @@ from pipeline.faults.keeper import Keeper
 from pipeline.faults.watch import Stage
 from pipeline.metrics import prometheus
 from pipeline.observing import CallObserver
+from pipeline.pipecat_private import SharedSileroVAD
+from pipeline.speculation import HeldReply, Speculation
 from pipeline.transports.base import CallTransport
 from pipeline.turns.detector import Parameters
 
@@ -88,21 +90,25 @@ class Call:
         try:
             stt, llm, tts = (services.engines[stage].create(session.call_state) for stage in ("stt", "llm", "tts"))
             guard_stt(stt, services.settings.faults.stt_timeout_s)
-            user, assistant = self._aggregators()
+            gate, speculation = self._speculation(llm)
+            user, assistant = self._aggregators(speculation)
             chain: list[FrameProcessor] = [
                 transport.input(),
                 stt,
                 user,
                 llm,
                 tts,
+                *([gate] if gate is not None else []),
                 transport.output(),
                 assistant,
             ]
             self._stages = {"stt": stt, "llm": llm, "tts": tts}
             self._keeper = Keeper(self, session, services.settings.faults, services.settings.silence)
             self._observer = CallObserver(
-                session, transport, self._keeper.watch, stt=stt, user=user, llm=llm, tts=tts, assistant=assistant
+                session, transport, self._keeper.watch, stt=stt, user=user, llm=llm, tts=tts, assistant=assistant, gate=gate
             )
+            if speculation is not None:
+                speculation.audience = self._observer
             self._worker = PipelineWorker(
                 Pipeline(chain),
                 params=PipelineParams(audio_in_sample_rate=INPUT_RATE_HZ, audio_out_sample_rate=transport.playout.rate_hz),
@@ -135,10 +141,18 @@ class Call:
         """Whether the pipeline ended by itself."""
         return self._run is not None and self._run.done()
 
-    def _aggregators(self) -> tuple[FrameProcessor, FrameProcessor]:
+    def _speculation(self, llm: FrameProcessor) -> tuple[HeldReply | None, Speculation | None]:
+        services = self._session.services
+        if services.settings.turns.end != "patient" or not services.settings.turns.speculate:
+            return None, None
+        gate = HeldReply()
+        return gate, Speculation(self._session.context, llm, gate, may=lambda: not services.headroom.low)
+
+    def _aggregators(self, speculation: Speculation | None) -> tuple[FrameProcessor, FrameProcessor]:
         settings, models = self._session.services.settings, self._session.services.models
+        vad = models.vad(settings.vad)
         stop = (
-            self._patient_stop()
+            self._patient_stop(vad, speculation)
             if settings.turns.end == "patient"
             else (
                 TurnAnalyzerUserTurnStopStrategy(turn_analyzer=models.smart_turn(settings.turns))
@@ -147,7 +161,7 @@ class Call:
             )
         )
         params = LLMUserAggregatorParams(
-            vad_analyzer=models.vad(settings.vad),
+            vad_analyzer=vad,
             # Only the voice starts a turn: words that come late belong to the turn before.
             user_turn_strategies=UserTurnStrategies(start=[VADUserTurnStartStrategy()], stop=[stop]),
             user_turn_stop_timeout=settings.turns.stop_timeout_s,
@@ -156,7 +170,7 @@ class Call:
         pair = LLMContextAggregatorPair(self._session.context, user_params=params)
         return pair.user(), pair.assistant()
 
-    def _patient_stop(self) -> BaseUserTurnStopStrategy:
+    def _patient_stop(self, vad: SharedSileroVAD, speculation: Speculation | None) -> BaseUserTurnStopStrategy:
         # Here, so that a server without it does not load the recogniser's language model in this process.
         from pipeline.turn_stop import PatientTurnStop
 
@@ -165,7 +179,9 @@ class Call:
         patience = settings.patience * PATIENCE[session.record.level]
         return PatientTurnStop(
             session.services.models.smart_turn(settings),
-            Parameters(patience=patience),
+            Parameters(patience=patience, max_guesses=settings.max_guesses),
+            vad=vad,
+            speculation=speculation,
             expected=lambda: session.call_state.expected,
             pace=session.pace,
         )
@@ -198,6 +214,13 @@ class Call:
             return
         self._observer.tutor_first()
         await self._worker.queue_frame(LLMRunFrame())
+
+    def when_said(self, action: Callable[[], None]) -> None:
+        """Do ``action``, which follows from the tutor's answer, as soon as that is sure to be given."""
+        if self._observer is None:
+            action()
+        else:
+            self._observer.when_said(action)
 
     # What the client asks
 

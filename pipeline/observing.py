@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,9 @@ from pipeline.faults.watch import Watch
 from pipeline.messages import AiText, Interrupted, Metrics, Speaking, SpokenWord, Transcript, TurnComplete
 from pipeline.metrics import prometheus
 from pipeline.metrics.turn_clock import TurnClock
+from pipeline.speculation import HeldReply, WithdrawnFrame
 from pipeline.transports.base import CallTransport
+from pipeline.turns.gate import Gate
 from pipeline.turns.heard import heard_text
 from pipeline.turns.voiced import VoicedTracker
 
@@ -75,6 +77,14 @@ class Reply:
     """A line of the house (an apology, a farewell) and no answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A frame of the LLM, and when it came."""
+
+    frame: Frame
+    at_s: float
+
+
 class CallObserver:
     """Watches one call. Owned by the call; ``close`` awaits every task it started."""
 
@@ -89,6 +99,7 @@ class CallObserver:
         llm: Any,
         tts: Any,
         assistant: Any,
+        gate: HeldReply | None = None,
     ) -> None:
         self._session = session
         self._transport = transport
@@ -114,17 +125,21 @@ class CallObserver:
         self._answered = False
         self._excused = False
         self._tutor_speaking = False
+        # What the LLM writes, and what follows from it, where it answers a guess.
+        self._unsaid: Gate[_Written | Callable[[], None]] = Gate()
 
         transport.input().add_event_handler("on_before_push_frame", self._on_input)
         stt.add_event_handler("on_before_push_frame", self._on_stt)
         user.add_event_handler("on_before_push_frame", self._on_user)
         user.add_event_handler("on_user_turn_stopped", self._on_user_turn_stopped)
         llm.add_event_handler("on_before_push_frame", self._on_llm)
-        tts.add_event_handler("on_before_push_frame", self._on_tts)
+        (gate or tts).add_event_handler("on_before_push_frame", self._on_tts)
         transport.output().add_event_handler("on_before_push_frame", self._on_output)
         assistant.add_event_handler("on_after_process_frame", self._on_assistant)
+        if gate is not None:
+            gate.words_to = self._on_words
         if hasattr(tts, "on_words"):
-            tts.on_words = self._on_words
+            tts.on_words = self._on_words if gate is None else gate.on_words
         transport.playout.on_first_voiced = lambda utterance, at: self._clock.sent(utterance, at)
         transport.playout.on_heard = lambda utterance, at: self._clock.heard(utterance, at)
 
@@ -311,9 +326,55 @@ class CallObserver:
             ]
         return words
 
+    # Answers to a guess
+
+    def hold(self) -> None:
+        """What the LLM writes from now on answers a guess: it is neither shown nor recorded."""
+        self._unsaid.hold()
+
+    async def confirm(self) -> None:
+        """The guess was right: the turn stands in the context, and the answer is the tutor's."""
+        now = time.monotonic()
+        self._clock.end_of_turn(now)
+        await self._record_learner(self._session.context.messages)
+        self._watch.asked(now)
+        while held := self._unsaid.drain():
+            for item in held:
+                await self._said(item)
+        self._unsaid.release()
+
+    def withdraw(self) -> None:
+        """The guess was wrong: nothing was written."""
+        self._wasted(self._unsaid.withdraw())
+
+    def when_said(self, action: Callable[[], None]) -> None:
+        """Do ``action``, which follows from what the LLM writes, unless that answers a guess: then when it is confirmed."""
+        for item in self._unsaid.take(action):
+            assert callable(item)
+            item()
+
+    async def _said(self, item: _Written | Callable[[], None]) -> None:
+        if isinstance(item, _Written):
+            await self._llm_wrote(item.frame, item.at_s)
+        else:
+            item()
+
+    def _wasted(self, dropped: Sequence[_Written | Callable[[], None]]) -> None:
+        tokens = sum(isinstance(x, _Written) and isinstance(x.frame, LLMTextFrame) for x in dropped)
+        prometheus.SPECULATION_WASTED_TOKENS.inc(tokens)
+
     # The tutor
 
     async def _on_llm(self, _processor: Any, frame: Frame) -> None:
+        if isinstance(frame, WithdrawnFrame):
+            self._unsaid.mark()
+        elif isinstance(frame, InterruptionFrame):
+            self._wasted(self._unsaid.clear())
+        elif isinstance(frame, (LLMFullResponseStartFrame, LLMTextFrame, LLMFullResponseEndFrame)):
+            for item in self._unsaid.take(_Written(frame, time.monotonic())):
+                await self._said(item)
+
+    async def _llm_wrote(self, frame: Frame, at_s: float) -> None:
         if isinstance(frame, LLMFullResponseStartFrame):
             await self._finish_reply()
             self._reply = self._new_reply(house=self._house_line)
@@ -321,12 +382,12 @@ class CallObserver:
             self._clock.number(len(self._session.record.turns))
         elif isinstance(frame, LLMTextFrame) and self._reply is not None:
             self._reply.text += frame.text
-            self._clock.llm_text(frame.text, time.monotonic())
+            self._clock.llm_text(frame.text, at_s)
             self._watch.text(time.monotonic(), frame.text, clause=frame.text.rstrip()[-1:] in CLAUSE_ENDS)
             await self._session.send(AiText(text=frame.text, is_complete=False))
         elif isinstance(frame, LLMFullResponseEndFrame) and self._reply is not None:
             self._reply.complete = True
-            self._clock.llm_end(time.monotonic())
+            self._clock.llm_end(at_s)
             self._watch.text_ended(time.monotonic())
             await self._session.send(AiText(text=self._reply.text.strip(), is_complete=True))
 
@@ -345,7 +406,7 @@ class CallObserver:
         self._watch.audio(time.monotonic(), seconds, silent=not self._watch.voice_heard and not any(frame.audio))
         if reply.utterance is None and frame.context_id:
             reply.utterance = frame.context_id
-            self._clock.tts_audio(frame.context_id, time.monotonic())
+            self._clock.tts_audio(frame.context_id, frame.metadata.get("made_at", time.monotonic()))
             # What is answered is not lost any more. It was written while the answer was made, so this hardly ever waits.
             await self._session.kept()
         reply.audio_s += seconds

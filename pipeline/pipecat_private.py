@@ -18,6 +18,10 @@ from pipecat.audio.turn.smart_turn.base_smart_turn import BaseSmartTurn, SmartTu
 from pipecat.audio.turn.smart_turn.local_smart_turn_v3 import LocalSmartTurnAnalyzerV3
 from pipecat.audio.vad.silero import SileroOnnxModel, SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
+from pipecat.frames.frames import Frame
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.services.llm_service import LLMService
+from pipecat.turns.speculation_gate import SpeculationGate
 
 SUPPORTED_PIPECAT = "1.14.0"
 _SILERO = ("pipecat.audio.vad.data", "silero_vad.onnx")
@@ -111,3 +115,28 @@ class SharedSmartTurn(LocalSmartTurnAnalyzerV3):
         """Judge eight seconds of silence once, so that the first real judgement is not the slow one."""
         self.set_sample_rate(16_000)
         self._predict_endpoint(np.zeros(16_000, np.float32))
+
+
+class SpeculationGuard(SpeculationGate):
+    """In place of an LLM's own gate: holds nothing, since that is done behind the voice, but still stops tools from being run
+    for a guess (``LLMService.run_function_calls`` asks ``is_speculating`` and then withdraws the guess)."""
+
+    def begin_speculation(self, speculation: bool) -> None:
+        """An inference begins."""
+        self._speculating = speculation
+
+    def process(self, frame: Frame, direction: FrameDirection) -> list[tuple[Frame, FrameDirection]]:
+        """Everything goes on."""
+        return [(frame, direction)]
+
+    def settle(self) -> None:
+        """The guess was confirmed or withdrawn."""
+        self._speculating = False
+
+
+def watch_speculation(llm: FrameProcessor) -> SpeculationGuard:
+    """Give ``llm`` a guard in place of its gate; a stage that is none of pipecat's LLM services has no tools to guard."""
+    guard = SpeculationGuard()
+    if isinstance(llm, LLMService):
+        llm._speculation_gate = guard
+    return guard

@@ -436,6 +436,12 @@ class Session:
             self._journal.add_metrics(kept)
 
     def _on_reply(self, reply: TutorReply) -> None:
+        if self._call is None:
+            self._take_reply(reply)
+        else:
+            self._call.when_said(lambda: self._take_reply(reply))
+
+    def _take_reply(self, reply: TutorReply) -> None:
         self.call_state.expected, self.call_state.careful = list(reply.expected), list(reply.careful)
         self.lesson_done = reply.done
         self._spawn(self._pass_on(reply))

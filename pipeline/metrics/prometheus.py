@@ -43,6 +43,15 @@ CALLS_ENDED = Counter("parley_calls_ended", "Calls ended", ["reason"], registry=
 REFUSED = Counter("parley_calls_refused", "Calls refused for want of capacity", ["by"], registry=REGISTRY)
 TURNS = Counter("parley_turns", "Finished turns", ["role"], registry=REGISTRY)
 INTERRUPTIONS = Counter("parley_interruptions", "Replies of the tutor that were interrupted", registry=REGISTRY)
+SPECULATIONS = Counter(
+    "parley_speculations",
+    "Answers begun before the turn was surely over: confirmed, withdrawn, or refused for want of headroom",
+    ["outcome"],
+    registry=REGISTRY,
+)
+SPECULATION_WASTED_TOKENS = Counter(
+    "parley_speculation_wasted_tokens", "Pieces of text that the tutor's model wrote for withdrawn answers", registry=REGISTRY
+)
 FAULTS = Counter("parley_faults", "Stages that failed or stalled in a call", ["stage", "kind"], registry=REGISTRY)
 ERRORS = Counter("parley_errors", "Errors by stage", ["stage"], registry=REGISTRY)
 RECEIVED = Counter(

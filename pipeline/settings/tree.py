@@ -105,6 +105,12 @@ class TurnSettings(Section):
         "where a sentence is not over.",
     )
     patience: float = Field(1.0, gt=0, le=3, description="What patient waits are multiplied by; beginners get 1.25 of it.")
+    speculate: bool = Field(
+        True,
+        description="Begin the answer while a pause may still turn out not to be the end (patient only): it is heard sooner, "
+        "and what is begun in vain costs tokens.",
+    )
+    max_guesses: int = Field(3, ge=0, description="Answers that may be begun in vain for one turn of the learner.")
     smart_turn: bool = Field(True, description="Ask the smart-turn model whether a pause is the end (stock only).")
     incomplete_wait_s: float = Field(3.0, gt=0, description="Silence that ends a turn which smart-turn holds to be incomplete.")
     stop_timeout_s: float = Field(5.0, gt=0, description="Longest wait for words after the voice stopped.")

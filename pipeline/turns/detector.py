@@ -95,7 +95,7 @@ class AskVoice:
 
 @dataclass(frozen=True, slots=True)
 class MaybeEnded:
-    """The turn may be over: worth beginning an answer to ``words`` for. ``revision`` counts such guesses, from 1 in each turn."""
+    """The turn may be over: worth beginning an answer to ``words`` for. ``revision`` counts a turn's guesses from 1."""
 
     time_s: float
     revision: int
@@ -132,8 +132,8 @@ class Parameters:
     counts as speech within one. ``words_after_s`` is the silence at which the recogniser is asked for its words: short, since
     words are what an answer can be begun with, but more than a stop consonant's. ``ask_after_s`` are the silences at which
     smart-turn is asked. ``words_by_s`` is the silence until which words are waited for before a turn may end; ``guess_at`` the
-    probability from which an answer is begun, at most ``max_guesses`` a turn. ``patience`` stretches the waiting curve (a level,
-    a setting).
+    probability from which an answer is begun, at most ``max_guesses`` a turn. ``patience`` stretches the waiting curve (a
+    level, a setting).
     """
 
     start_probability: float = 0.6
@@ -269,6 +269,10 @@ class TurnDetector:
     def abandon(self) -> None:
         """The turn was ended by somebody else: forget it, without a decision."""
         self._in_turn, self._silence, self._onset_s, self._open_guess = False, None, None, 0
+
+    def guess_no_more(self) -> None:
+        """No answer can be begun to this turn before it is over; one that was begun is forgotten, without a decision."""
+        self._guesses, self._open_guess = self._p.max_guesses, 0
 
     def _worded(self, heard: Words, decisions: list[Decision]) -> None:
         if self._silence is None:
