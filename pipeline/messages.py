@@ -184,6 +184,18 @@ class Interrupted(_Message):
     text: str
 
 
+class Hold(_Message):
+    """Stop playing, at once, and keep what has not been played: somebody may want to say something."""
+
+    type: Literal["hold"] = "hold"
+
+
+class GoOn(_Message):
+    """Go on playing with the very next sample: nobody wanted to."""
+
+    type: Literal["go_on"] = "go_on"
+
+
 class CorrectionItem(_Message):
     original: str
     correction: str
@@ -254,6 +266,8 @@ ServerMessage = (
     | Error
     | Pong
     | Interrupted
+    | Hold
+    | GoOn
     | Corrections
     | TurnAnalysis
     | Suggestions
@@ -263,7 +277,18 @@ ServerMessage = (
     | RecordingStopped
 )
 EXTRA_SERVER_TYPES = frozenset(
-    {"interrupted", "corrections", "turn_analysis", "suggestions", "metrics", "speaking", "word", "recording_stopped"}
+    {
+        "interrupted",
+        "hold",
+        "go_on",
+        "corrections",
+        "turn_analysis",
+        "suggestions",
+        "metrics",
+        "speaking",
+        "word",
+        "recording_stopped",
+    }
 )
 
 

@@ -42,6 +42,14 @@ class CallTransport(Protocol):
         """The processor that sends audio. It clears all unsent audio on an ``InterruptionFrame``."""
         ...
 
+    def hold(self) -> None:
+        """Let no more of the tutor's voice be heard, at once and without losing a sample of it; twice is once."""
+        ...
+
+    def resume(self) -> None:
+        """Go on with the very next sample after ``hold``. An ``InterruptionFrame`` drops what was held and ends the hold."""
+        ...
+
     async def send(self, message: ServerMessage) -> None:
         """Send a message now. Never raises for a client that is gone."""
         ...

@@ -68,6 +68,8 @@ class PlayoutLedger:
         """Called once per utterance, with its id and the time, when the client reports that it has begun to be heard."""
         self.on_audio: Callable[[bytes, float], None] | None = None
         """Called by the transport with each piece of pcm16 that left, silence too, and the time at which it is to be played."""
+        self.on_played: Callable[[bytes, float], None] | None = None
+        """As ``on_audio``, for whoever compares it with what the microphone hears."""
         self.on_late: Callable[[float, float], None] | None = None
         """Called by the transport with how many seconds after it was due a piece of audio leaves, and the time."""
 

@@ -109,6 +109,14 @@ class WebRTCTransport:
         """The processor that sends audio."""
         return self._output
 
+    def hold(self) -> None:
+        """Silence from the next packet on; nothing of the tutor's voice is lost."""
+        self._peer.track.hold()
+
+    def resume(self) -> None:
+        """Go on where the voice was held."""
+        self._peer.track.resume()
+
     async def send(self, message: ServerMessage) -> None:
         """Send a message, or keep it until it is known how. Never raises; a client that is gone misses it."""
         self._post(message)

@@ -107,6 +107,9 @@ class OutputTrack(MediaStreamTrack):
         self._queued = 0  # samples
         self._generation = 0  # counts the calls of clear()
         self._moved = asyncio.Event()
+        self._held = False
+        self._fade_out = 0  # samples that still leave, ever quieter, after a hold
+        self._fade_in = 0  # samples that leave ever louder after it
 
     async def recv(self) -> Packet:
         """The next packet, when it is due. Called by aiortc's sender."""
@@ -131,6 +134,8 @@ class OutputTrack(MediaStreamTrack):
         frame = self._next_frame(now, due_at)
         if self._ledger.on_audio is not None:
             self._ledger.on_audio(frame.tobytes(), due_at)
+        if self._ledger.on_played is not None:
+            self._ledger.on_played(frame.tobytes(), due_at)
         packet = Packet(self._encoder.encode(frame))
         packet.pts = media
         packet.time_base = Fraction(1, OPUS_CLOCK_HZ)
@@ -150,6 +155,8 @@ class OutputTrack(MediaStreamTrack):
             try:
                 await asyncio.wait_for(self._moved.wait(), WRITE_TIMEOUT_S)
             except TimeoutError:
+                if self._held:
+                    continue
                 return False
             if generation != self._generation or self.readyState != "live":
                 return False
@@ -160,9 +167,14 @@ class OutputTrack(MediaStreamTrack):
         return True
 
     def clear(self) -> None:
-        """Drop what has not left; the next 5 ms of it fade out, since a cut in mid-wave clicks."""
+        """Drop what has not left; the next 5 ms of it fade out, since a cut in mid-wave clicks. Ends a hold."""
         self._generation += 1
         self._moved.set()
+        faded_already = self._held and not self._fade_out
+        self._held, self._fade_out, self._fade_in = False, 0, 0
+        if faded_already:
+            self._queue.clear()
+            self._queued = 0
         if not self._queue:
             return
         first = self._queue[0]
@@ -171,6 +183,19 @@ class OutputTrack(MediaStreamTrack):
         self._queue.clear()
         self._queue.append(_Piece(faded, first.utterance))
         self._queued = len(faded)
+
+    def hold(self) -> None:
+        """Send nothing but silence from the next packet on, after 5 ms in which what is due fades out; nothing is dropped."""
+        if not self._held:
+            self._held, self._fade_out = True, FADE_SAMPLES
+
+    def resume(self) -> None:
+        """Go on with the very next sample, fading in."""
+        if self._held:
+            # What had not begun to fade out goes on as if nothing had been.
+            self._fade_in = FADE_SAMPLES - self._fade_out
+            self._held, self._fade_out = False, 0
+            self._moved.set()
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until everything queued has left, but no longer than ``timeout_s``."""
@@ -204,13 +229,14 @@ class OutputTrack(MediaStreamTrack):
     def _next_frame(self, now: float, due_at: float) -> Pcm16:
         frame = np.zeros(ENCODER_FRAME_SAMPLES, np.int16)
         filled = 0
-        while self._queue and filled < len(frame):
+        while self._queue and filled < len(frame) and (not self._held or self._fade_out):
             piece = self._queue[0]
-            part = piece.samples[: len(frame) - filled]
+            part = piece.samples[: min(len(frame) - filled, self._fade_out or len(frame))]
             if len(part) == len(piece.samples):
                 self._queue.popleft()
             else:
                 piece.samples = piece.samples[len(part) :]
+            part = self._faded(part)
             frame[filled : filled + len(part)] = part
             filled += len(part)
             self._queued -= len(part)
@@ -221,3 +247,18 @@ class OutputTrack(MediaStreamTrack):
         if filled < len(frame):
             self._ledger.sent(len(frame) - filled, now, speech=False, voiced=False, due_at=due_at)
         return frame
+
+    def _faded(self, part: Pcm16) -> Pcm16:
+        """``part`` as it leaves at the beginning of a hold or at its end."""
+        if self._fade_out:
+            gain = np.arange(self._fade_out, self._fade_out - len(part), -1, dtype=np.float32) / FADE_SAMPLES
+            self._fade_out -= len(part)
+        elif self._fade_in:
+            gain = np.ones(len(part), np.float32)
+            count = min(len(part), self._fade_in)
+            begun = FADE_SAMPLES - self._fade_in
+            gain[:count] = np.arange(begun, begun + count, dtype=np.float32) / FADE_SAMPLES
+            self._fade_in -= count
+        else:
+            return part
+        return (part * gain).astype(np.int16)

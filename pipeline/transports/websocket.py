@@ -35,6 +35,8 @@ from pipeline.messages import (
     OUTPUT_RATE_HZ,
     AiAudioStart,
     Error,
+    GoOn,
+    Hold,
     Interrupted,
     Playout,
     ServerMessage,
@@ -50,6 +52,7 @@ __all__ = ["Sink", "WebSocketTransport"]
 
 AHEAD_S = 0.2
 GAP_S = 1.0  # silence of the client after which its capture clock starts anew
+FADE_SAMPLES = int(0.005 * OUTPUT_RATE_HZ)
 DROP_NOTICE_S = 1.0  # at most one notice of dropped audio in this time
 CLOSE_TIMEOUT_S = 2.0
 
@@ -126,6 +129,16 @@ class WebSocketTransport:
             self._queue(Error(message="playout: 'sample' is required over a WebSocket"))
         else:
             self.playout.reported(message.sample, at)
+
+    def hold(self) -> None:
+        """Send no more of the tutor's voice for now; a client with extras also stops playing what it has."""
+        if self._output.hold():
+            self._queue(Hold())
+
+    def resume(self) -> None:
+        """Go on with the very next sample."""
+        if self._output.resume():
+            self._queue(GoOn())
 
     async def send(self, message: ServerMessage) -> None:
         """Send a message, in order with the audio. Never raises for a client that is gone; never waits for a slow one."""
@@ -275,6 +288,8 @@ class _Output(BaseOutputTransport):
         self._utterance: str | None = None
         self._announced = False
         self._greeting: asyncio.Task[None] | None = None
+        self._going = asyncio.Event()  # cleared while the voice is held
+        self._going.set()
 
     async def start(self, frame: StartFrame) -> None:
         await super().start(frame)
@@ -296,7 +311,20 @@ class _Output(BaseOutputTransport):
         """Drop all audio that has not left, and what follows until the interruption has passed or a new utterance begins."""
         self._silenced = True
         self._interruptions += 1
+        self._going.set()
         self._transport.outbox.clear_audio()
+
+    def hold(self) -> bool:
+        """Send nothing more until ``resume`` or an interruption. False where that is so already."""
+        held = self._going.is_set()
+        self._going.clear()
+        return held
+
+    def resume(self) -> bool:
+        """Go on. False where nothing was held."""
+        held = not self._going.is_set()
+        self._going.set()
+        return held
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         if isinstance(frame, InterruptionFrame):
@@ -323,12 +351,31 @@ class _Output(BaseOutputTransport):
                 # Only what had to wait has a time at which it is due; what a slow client adds later is not this process's.
                 woke = transport.clock()
                 transport.playout.on_late(woke - begun - delay_s, woke)
+        if not self._going.is_set():
+            return await self._write_held(frame, interruptions)
+        return await self._write(frame, frame.audio, interruptions)
+
+    async def _write_held(self, frame: OutputAudioRawFrame, interruptions: int) -> bool:
+        """Fade out, wait for the end of the hold, fade in. A client with extras stops in what it has, and fades by itself."""
+        cut = 0 if self._transport.extras else 2 * FADE_SAMPLES
+        if cut and self._pacer.ahead_s(self._transport.clock()) > 0:
+            await self._write(frame, _ramped(frame.audio[:cut], fade_in=False), interruptions)
+        else:
+            cut = 0
+        await self._going.wait()
+        rest = frame.audio[cut:]
+        if not self._transport.extras:
+            rest = _ramped(rest[: 2 * FADE_SAMPLES], fade_in=True) + rest[2 * FADE_SAMPLES :]
+        return await self._write(frame, rest, interruptions)
+
+    async def _write(self, frame: OutputAudioRawFrame, pcm16: bytes, interruptions: int) -> bool:
+        transport, samples = self._transport, len(pcm16) // 2
         if self._silenced or interruptions != self._interruptions:
             return False
         if not self._announced:
             self._announced = True
             await transport.send(AiAudioStart())
-        if not await transport.outbox.put_audio(frame.audio):
+        if not await transport.outbox.put_audio(pcm16):
             return False
         now = transport.clock()
         plays_at = now + self._pacer.ahead_s(now)
@@ -336,10 +383,18 @@ class _Output(BaseOutputTransport):
         speech = isinstance(frame, TTSAudioRawFrame) and self._utterance is not None
         if speech and self._utterance is not None:
             transport.playout.begin(self._utterance)
-        transport.playout.sent(samples, now, speech=speech, voiced=_is_voiced(frame.audio), due_at=plays_at)
+        transport.playout.sent(samples, now, speech=speech, voiced=_is_voiced(pcm16), due_at=plays_at)
         if transport.playout.on_audio is not None:
-            transport.playout.on_audio(frame.audio, plays_at)
+            transport.playout.on_audio(pcm16, plays_at)
+        if transport.playout.on_played is not None:
+            transport.playout.on_played(pcm16, plays_at)
         return True
+
+
+def _ramped(pcm16: bytes, *, fade_in: bool) -> bytes:
+    samples = np.frombuffer(pcm16, np.int16)
+    gain = np.arange(len(samples), dtype=np.float32) / max(1, len(samples))
+    return (samples * (gain if fade_in else 1.0 - gain)).astype(np.int16).tobytes()
 
 
 def _is_voiced(pcm16: bytes) -> bool:

@@ -227,6 +227,54 @@ async def test_an_interruption_drops_what_has_not_been_sent() -> None:
     assert sink.kinds[-2:] == ["ai_audio_start", "audio"]
 
 
+@pytest.mark.parametrize("extras", [True, False])
+async def test_a_hold_sends_nothing_and_what_follows_goes_on_at_the_very_sample(extras: bool) -> None:
+    sink = RecordingSink()
+    transport = WebSocketTransport(sink, extras=extras)
+    async with running(transport) as probe:
+        await probe.speak("long", 1.0)
+        await until(lambda: transport.playout.sent_s("long") > 0.3)
+        transport.hold()
+        transport.hold()
+        await asyncio.sleep(0.1)
+        held_s = transport.playout.sent_s("long")
+        held_bytes = len(sink.audio)
+        await asyncio.sleep(0.4)
+        assert len(sink.audio) == held_bytes
+        assert transport.playout.sent_s("long") == held_s
+        transport.resume()
+        transport.resume()
+        await until(lambda: transport.playout.sent_s("long") >= 1.0)
+        await asyncio.wait_for(probe.stopped.wait(), LIVENESS_S)
+    said, sent = np.frombuffer(tone_pcm16(1.0, 24_000), np.int16), np.frombuffer(sink.audio, np.int16)
+    assert len(sent) == len(said)
+    differ = np.flatnonzero(sent != said)
+    if extras:
+        assert len(differ) == 0
+        assert [kind for kind in sink.kinds if kind != "audio"] == ["ai_audio_start", "hold", "go_on"]
+    else:
+        # A client that knows no hold runs dry: what it plays last fades out, and what it plays next fades in.
+        assert held_bytes // 2 - 120 <= differ.min() <= differ.max() < held_bytes // 2 + 120
+        assert (np.abs(sent) <= np.abs(said)).all()
+        assert sink.kinds == ["ai_audio_start", "audio"]
+
+
+async def test_an_interruption_drops_what_was_held() -> None:
+    sink = RecordingSink()
+    transport = WebSocketTransport(sink, extras=True)
+    async with running(transport) as probe:
+        await probe.speak("long", 30.0)
+        await until(lambda: transport.playout.sent_s("long") > 0.3)
+        transport.hold()
+        await asyncio.sleep(0.1)
+        sent_s = transport.playout.sent_s("long")
+        await probe.push_frame(InterruptionFrame())
+        await asyncio.wait_for(probe.stopped.wait(), LIVENESS_S)
+        await probe.speak("next", 0.1)
+        await until(lambda: transport.playout.sent_s("next") >= 0.1)
+        assert transport.playout.sent_s("long") == sent_s
+
+
 async def test_an_utterance_interrupted_before_its_audio_is_not_announced() -> None:
     sink = RecordingSink()
     transport = WebSocketTransport(sink)

@@ -125,6 +125,80 @@ async def test_clear_fades_out_and_frees_the_writer(kit):
     assert wire.ledger.sent_s("b") == pytest.approx(0.005)
 
 
+async def sent_while_held(kit, held_packets, before=3):
+    """A track whose samples are told to ``on_played``: some packets, a hold, more packets, and the rest."""
+    wire = Wire()
+    sent: list[bytes] = []
+    wire.ledger.on_played = lambda pcm16, at: sent.append(pcm16)
+    said = (8000 * np.sin(np.arange(24_000 // 5) / 7) + 9000).astype(np.int16)
+
+    async def write():
+        for i in range(0, len(said), 480):
+            assert await wire.track.write(said[i : i + 480].tobytes(), "a")
+
+    writing = asyncio.create_task(write())
+    await asyncio.sleep(0)
+    await wire.fetch(before)
+    wire.track.hold()
+    await wire.fetch(held_packets)
+    held_at = wire.ledger.sent_s("a")
+    await wire.fetch(1)
+    held_at_end = wire.ledger.sent_s("a")
+    wire.track.resume()
+    while not writing.done():
+        await wire.fetch(1)
+    await wire.fetch(3)
+    return said, np.frombuffer(b"".join(sent), np.int16), held_at, held_at_end, wire
+
+
+@pytest.mark.parametrize("held_packets", [1, 2, 25])
+async def test_a_hold_is_silent_and_what_follows_goes_on_at_the_very_sample(kit, held_packets):
+    said, sent, held_at, held_at_end, wire = await sent_while_held(kit, held_packets)
+    assert held_at == held_at_end == pytest.approx(3 * 0.02 + 0.005)
+    cut = 3 * 480 + 120
+    assert (sent[: 3 * 480] == said[: 3 * 480]).all()
+    assert (np.abs(sent[3 * 480 : cut]) <= np.abs(said[3 * 480 : cut])).all()
+    silence = (held_packets + 1) * 480 - 120
+    assert not sent[cut : cut + silence].any()
+    after = sent[cut + silence :]
+    assert (np.abs(after[:120]) <= np.abs(said[cut : cut + 120])).all()
+    assert (after[120 : len(said) - cut] == said[cut + 120 :]).all()
+    assert not after[len(said) - cut :].any()
+    assert wire.ledger.sent_s("a") == pytest.approx(0.2)
+
+
+async def test_a_hold_that_ends_before_it_was_heard_changes_nothing(kit):
+    wire = Wire()
+    sent: list[bytes] = []
+    wire.ledger.on_played = lambda pcm16, at: sent.append(pcm16)
+    tone = pcm(kit, 0.04)
+    await wire.track.write(tone, "a")
+    wire.track.hold()
+    wire.track.hold()
+    wire.track.resume()
+    wire.track.resume()
+    await wire.fetch(2)
+    assert b"".join(sent) == tone
+
+
+async def test_what_was_held_is_dropped_by_an_interruption_and_was_not_sent(kit, monkeypatch):
+    monkeypatch.setattr("pipeline.transports.webrtc_track.WRITE_TIMEOUT_S", 0.02)
+    wire = Wire()
+    await wire.track.write(pcm(kit, 0.04), "a")
+    blocked = asyncio.create_task(wire.track.write(pcm(kit, 0.02), "a"))
+    wire.track.hold()
+    await wire.fetch(4)
+    await asyncio.sleep(0.1)
+    assert not blocked.done(), "a hold is no reason to give a writer up"
+    wire.track.clear()
+    assert await blocked is False
+    await wire.fetch(2)
+    assert wire.ledger.sent_s("a") == pytest.approx(0.005)
+    assert await wire.track.write(pcm(kit, 0.02), "b")
+    await wire.fetch(1)
+    assert wire.ledger.sent_s("b") == pytest.approx(0.02)
+
+
 async def test_clear_of_nothing_is_nothing():
     wire = Wire()
     wire.track.clear()
