@@ -100,7 +100,7 @@ class TurnSettings(Section):
     """When a learner's turn is over."""
 
     end: Literal["stock", "patient"] = Field(
-        "stock",
+        "patient",
         description="How a turn's end is found: by pipecat's own strategy, or by voice and words together, which waits longer "
         "where a sentence is not over.",
     )
