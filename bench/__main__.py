@@ -18,6 +18,7 @@ from web.talk.errors import TalkError
 BENCHES = {
     "latency": "bench.latency",
     "connections": "bench.connections",
+    "load": "bench.load",
     "faults": "bench.faults",
     "net": "bench.net",
     "guided": "bench.guided",

@@ -74,12 +74,12 @@ def check(figures: dict[str, Any]) -> dict[str, Any]:
 async def _subject(subject: str, cores: list[int], clients: list[Callable[[str], TalkClient]], cycles: int) -> dict[str, Any]:
     async with ServerProcess(subject, cores) as server:
         await _cycles(server, clients, WARM_UP)
-        await _rest(server)
+        await rest(server)
         before, counted_before = server.facts(), await _status(server)
         begun = time.monotonic()
         times, failed = await _cycles(server, clients, cycles)
         seconds = time.monotonic() - begun
-        await _rest(server)
+        await rest(server)
         after, counted_after = server.facts(), await _status(server)
     print(
         f"{subject:>6}: {cycles} cycles in {seconds:.0f} s, {failed} failed; {before} -> {after}", file=sys.stderr, flush=True
@@ -129,7 +129,13 @@ async def _cycles(server: ServerProcess, clients: list[Callable[[str], TalkClien
     return times, failed
 
 
-async def _rest(server: ServerProcess) -> None:
+async def cycle_calls(server: ServerProcess, count: int) -> int:
+    """``count`` calls over WebRTC, made and hung up; how many failed."""
+    _, failed = await _cycles(server, [_rtc], count)
+    return failed
+
+
+async def rest(server: ServerProcess) -> None:
     """Until threads and descriptors have not changed for 5 s and no session is left, or ``REST_LIMIT_S`` has passed."""
     deadline = time.monotonic() + REST_LIMIT_S
     steady_since, last = time.monotonic(), _counts(server.facts())

@@ -7,8 +7,8 @@ from pathlib import Path
 from bench.subject import add_probe, announce, prepare
 
 
-def main() -> None:
-    """Serve until a signal."""
+def main(*, fakes: bool = True) -> None:
+    """Serve until a signal; without ``fakes`` with the engines of the settings."""
     listener, where = prepare()
     announce(listener)
 
@@ -31,7 +31,7 @@ def main() -> None:
         tutor=TutorSettings(greet=False),
     )
     prepare_socket(listener)
-    app = create_app(settings, engines=fake_engines())
+    app = create_app(settings, engines=fake_engines() if fakes else None)
     add_probe(app)
     options = uvicorn_options(settings)
     config = uvicorn.Config(app, loop="uvloop", http="httptools", log_config=None, access_log=False, **options)

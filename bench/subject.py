@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
+import gc
 import json
 import os
 import socket
@@ -29,11 +31,20 @@ def announce(listener: socket.socket) -> None:
 
 
 def add_probe(app: Any) -> None:
-    """Let a FastAPI app tell at ``/bench/probe`` what nobody can see from outside: how many tasks its loop holds."""
+    """Let a FastAPI app tell at ``/bench/probe`` what nobody can see from outside: how many tasks its loop holds.
+
+    ``POST /bench/trim`` collects garbage and gives the heap's unused pages back, so that what is resident is in use.
+    """
     from fastapi.routing import APIRoute
 
     async def probe() -> dict[str, int]:
         return {"tasks": len(asyncio.all_tasks())}
 
+    async def trim() -> dict[str, bool]:
+        gc.collect()
+        give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+        return {"trimmed": give_back is not None and bool(give_back(0))}
+
     # First, because an app may end its routes with one that takes everything.
     app.router.routes.insert(0, APIRoute("/bench/probe", probe, methods=["GET"]))
+    app.router.routes.insert(0, APIRoute("/bench/trim", trim, methods=["POST"]))
