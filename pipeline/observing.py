@@ -41,7 +41,7 @@ from pipeline.metrics.turn_clock import TurnClock
 from pipeline.speculation import HeldReply, WithdrawnFrame
 from pipeline.transports.base import CallTransport
 from pipeline.turns.gate import Gate
-from pipeline.turns.heard import heard_text
+from pipeline.turns.heard import heard_text, words_heard
 from pipeline.turns.voiced import VoicedTracker
 
 if TYPE_CHECKING:
@@ -480,7 +480,7 @@ class CallObserver:
         await self._session.send(TurnComplete())
         self._reply_ended.set()
         if reply.cut_to:
-            heard_words = [w for w in reply.words if w.start_s < heard_s]
+            heard_words = reply.words[: words_heard(reply.words, heard_s)]
             self._session.take_turn(
                 "tutor",
                 reply.cut_to,
