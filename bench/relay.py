@@ -58,7 +58,6 @@ class _Side(asyncio.DatagramProtocol):
         self.other: _Side | None = None
         self.transport: asyncio.DatagramTransport | None = None
         self.datagrams = self.lost = 0
-        self.under_way: set[asyncio.TimerHandle] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.DatagramTransport, transport)  # not every loop's is an instance
@@ -73,15 +72,10 @@ class _Side(asyncio.DatagramProtocol):
         elif late_s == 0:
             self.other.write(data)
         else:
-            loop = asyncio.get_running_loop()
-            handle = loop.call_later(late_s, self._pass_on, data)
-            self.under_way = {h for h in self.under_way if not h.cancelled() and h.when() > loop.time()} | {handle}
-
-    def _pass_on(self, data: bytes) -> None:
-        if self.other is not None:
-            self.other.write(data)
+            asyncio.get_running_loop().call_later(late_s, self.other.write, data)
 
     def write(self, data: bytes) -> None:
+        """To this side's peer, unless the relay was closed meanwhile."""
         if self.transport is not None and self.peer is not None and not self.transport.is_closing():
             self.transport.sendto(data, self.peer)
 
@@ -134,11 +128,8 @@ class Relay:
         return self._caller_side.datagrams, self._callee_side.datagrams
 
     def close(self) -> None:
-        """Drop what is under way. Safe to call twice."""
+        """Close the sockets; what is under way is dropped. Safe to call twice."""
         for side in (self._caller_side, self._callee_side):
-            for handle in side.under_way:
-                handle.cancel()
-            side.under_way.clear()
             if side.transport is not None:
                 side.transport.close()
 

@@ -192,7 +192,8 @@ class SessionManager:
         verdict = self.headroom.verdict
         if not verdict.admits:
             prometheus.REFUSED.labels("headroom").inc()
-            raise AtCapacity(f"the server is too busy for another call just now ({verdict.reason})", retry_after_s=WINDOW_S)
+            # A learner reads this; what is late, and by how much, stands in the log and in /status.
+            raise AtCapacity("the server is too busy for another call just now", retry_after_s=WINDOW_S)
         for engine in self.engines.values():
             try:
                 engine.admit()

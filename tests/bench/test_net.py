@@ -7,6 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
+import uvloop
 
 from bench.impairment import Fates, Impairment
 from bench.net import NETWORKS, NetCall, Said, Turn, figures, lost_share, report, v2v_added_ms
@@ -85,8 +86,13 @@ async def _received(end, count):
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 @pytest.mark.parametrize("impairment", [Impairment(), Impairment(loss=0.2, jitter_s=0.01, reorder=0.1)])
-async def test_a_relay_passes_datagrams_both_ways_and_does_to_them_what_was_drawn(impairment):
+def test_a_relay_passes_datagrams_both_ways_and_does_to_them_what_was_drawn(impairment, run):
+    run(_relay_through(impairment))
+
+
+async def _relay_through(impairment):
     (caller_socket, caller), (callee_socket, callee) = await _end(), await _end()
     relay = Relay(impairment, seed=3)
     try:

@@ -81,7 +81,8 @@ async def test_packets_that_leave_late_refuse_calls_too(serve):
     room = server.state.sessions.headroom
     async with server.http() as http, server.chat(), blocked_loop(0.06):
         await server.until(lambda: not room.verdict.admits, "the lateness is noticed")
-        assert "the tutor's voice leaves up to" in (await http.post("/session")).json()["detail"]
+        assert (await http.post("/session")).status_code == 429
+        assert "the tutor's voice leaves up to" in (await http.get("/status")).json()["headroom"]["reason"]
 
 
 async def test_packets_are_late_over_webrtc_too(serve):

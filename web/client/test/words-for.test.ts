@@ -26,6 +26,11 @@ describe("call problems", () => {
     const banner = callBanner(new Refused(429, "all 8 places are taken", 12.2));
     expect(banner).toMatchObject({ retryInS: 13, body: "All 8 places are taken." });
   });
+  it("says plainly that a late server takes no further call", () => {
+    const banner = callBanner(new Refused(429, "the server is too busy for another call just now", 10, "at-capacity"));
+    expect(banner).toMatchObject({ title: "All lines are busy", retryInS: 10 });
+    expect(banner.body).toBe("The server is too busy for another call just now.");
+  });
   it("tells apart not ready, not reachable and not logged in", () => {
     const titles = [new Refused(503, ""), new Unreachable("x"), new Refused(401, "")].map((e) => callBanner(e).title);
     expect(new Set(titles).size).toBe(3);
