@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 WINDOW_S = 10.0
 FILLED_S = 5.0
 """Nothing is judged before a series reaches back this far: loading and the first call of a process are no sign of load."""
+BEGINNING_S = 1.0
+"""A call that begins makes the loop late once (keys, session descriptions, stages): what is late then says nothing of what
+calls cost while they last, and a class that joins at the same moment would be refused its last members."""
 FEWEST = 3
 """Late values that it takes to refuse."""
 AGAIN = 0.25
@@ -96,7 +99,7 @@ class Headroom:
         self._max_late_s = max_packet_late_s
         self._lag = Lateness()
         self._late = Lateness()
-        self._judged_at = float("-inf")
+        self._judged_at = self._begun_at = float("-inf")
         self._verdict = Verdict()
 
     @property
@@ -111,7 +114,8 @@ class Headroom:
 
     def lagged(self, late_s: float, now: float) -> bool:
         """The event loop ran a timer ``late_s`` late. Judges once every ``JUDGE_EVERY_S``; whether it did."""
-        self._lag.add(late_s, now)
+        if not self._beginning(now):
+            self._lag.add(late_s, now)
         if now - self._judged_at < JUDGE_EVERY_S:
             return False
         self.judge(now)
@@ -123,7 +127,15 @@ class Headroom:
 
     def sent(self, late_s: float, now: float) -> None:
         """A packet of the tutor's voice left ``late_s`` after it was due."""
-        self._late.add(late_s, now)
+        if not self._beginning(now):
+            self._late.add(late_s, now)
+
+    def begun(self, now: float) -> None:
+        """A call begins, or is taken up again: for ``BEGINNING_S`` nothing counts."""
+        self._begun_at = now
+
+    def _beginning(self, now: float) -> bool:
+        return now - self._begun_at < BEGINNING_S
 
     def judge(self, now: float) -> Verdict:
         """Whether one more call would be served well. What was refused is admitted only when there is some room again."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -218,6 +219,7 @@ class Session:
             call = Call(self, transport, resumed=resumed)
             if self._recorder is not None:
                 self._recorder.listen(transport)
+            self.services.headroom.begun(time.monotonic())
             transport.playout.on_late = self.services.headroom.sent
             transport.on_command = self._on_command
             transport.on_lost = self._lost_handler(transport)

@@ -90,6 +90,21 @@ def test_packets_of_calls_that_are_over_are_forgotten():
     assert headroom.judge(now + WINDOW_S + 1).admits
 
 
+def test_a_class_that_joins_at_the_same_moment_is_let_in():
+    headroom, now = Headroom(LIMIT_S, LIMIT_S), 0.0
+    now = observed(headroom, lambda _: 0.0, 10, observed(headroom, lambda _: 0.0, 10, now), packets=True)
+    for _ in range(12):
+        headroom.begun(now)
+        now = observed(headroom, lambda index: 0.06 if index == 0 else 0.0, 0.4, now)
+        headroom.sent(0.06, now)
+        assert headroom.judge(now).admits
+    # What is late all the time is noticed, whoever joins.
+    for _ in range(6):
+        headroom.begun(now)
+        now = observed(headroom, lambda _: 0.06, 2, now)
+    assert not headroom.judge(now).admits
+
+
 def test_what_was_late_while_the_engines_loaded_does_not_count():
     headroom = Headroom(LIMIT_S)
     now = observed(headroom, lambda _: 0.06, 10)
