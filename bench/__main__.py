@@ -73,7 +73,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def summary(result: dict[str, Any]) -> dict[str, Any]:
     """``result`` without the single turns."""
-    kept = ("bench", "quick", "figures", "peer", "ratios", "checks", "input", "machine")
+    kept = (
+        "bench",
+        "quick",
+        "settings_hash",
+        "figures",
+        "peer",
+        "ratios",
+        "ratios_ci95",
+        "checks",
+        "input",
+        "machine",
+    )
     return {key: result[key] for key in kept if key in result}
 
 

@@ -1,6 +1,6 @@
 """``python -m bench latency``: how quickly a call answers, falls silent and starts, beside stock pipecat.
 
-Three rows. *Fakes*: both servers as shipped, with the same fakes for engines; interruptions are measured here. *Natural*: whole
+Three rows. *Fakes*: the same fakes for engines and the same end of turn; interruptions are measured here. *Natural*: whole
 sentences of held-out speakers, each server finds the end of a turn itself, from the voice and from the true words. *Machine*:
 both are told the end of the turn 200 ms after the last voiced sample. Parley and the frozen peer hear the same audio,
 alternately, each in a fresh process on half of the cores while the client measures on the other half.
@@ -28,7 +28,7 @@ from bench.told_dialogue import ToldDialogue
 
 COLD_EXTRA = 1
 """Further fresh processes, for the first packet alone."""
-SUBJECTS = {"parley": ("parley", "oracle"), "peer": ("peer", "oracle_peer")}
+SUBJECTS = {"parley": ("fakes", "oracle"), "peer": ("peer", "oracle_peer")}
 """The servers of each subject: with the fakes, and with the recogniser that is told what is said."""
 
 Item = TypeVar("Item")

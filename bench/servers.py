@@ -24,6 +24,7 @@ SUBJECTS = {
     "parley": "bench.parley_server",
     "embedded": "bench.embedded_server",
     "peer": "bench.peers.stock_pipecat",
+    "fakes": "bench.fakes_server",
     "oracle": "bench.oracle_server",
     "oracle_peer": "bench.peers.oracle_stock_pipecat",
     "faulty": "bench.faulty_server",
