@@ -95,20 +95,26 @@ class RunningServer:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def server_env() -> dict[str, str]:
+    """Settings of the servers below; a folder of tests may have its own."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, server_env: dict[str, str]) -> Iterator[RunningServer]:
     """One server for all tests that leave it as they found it."""
-    running = RunningServer(tmp_path_factory.mktemp("server") / "data").start()
+    running = RunningServer(tmp_path_factory.mktemp("server") / "data", server_env).start()
     yield running
     assert running.stop() == 0
 
 
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+def own_server(tmp_path: Path, server_env: dict[str, str]) -> Iterator[Callable[..., RunningServer]]:
     """Makes servers that a test may kill; ``env`` overrides settings."""
     made: list[RunningServer] = []
 
     def make(data_dir: Path | None = None, **env: str) -> RunningServer:
-        running = RunningServer(data_dir or tmp_path / "data", env).start()
+        running = RunningServer(data_dir or tmp_path / "data", {**server_env, **env}).start()
         made.append(running)
         return running
 

@@ -17,6 +17,12 @@ from web.talk.wavs import read_wav
 from web.talk.ws_client import WSClient
 
 
+@pytest.fixture(scope="session")
+def server_env() -> dict[str, str]:
+    """A tutor who talks as fast as can still be interrupted: most tests wait until it has spoken."""
+    return {"PARLEY_TTS__ESPEAK__RATE_WPM": "250"}
+
+
 class Learner:
     """A client with everything it received, in order, and waits that fail with what was seen."""
 

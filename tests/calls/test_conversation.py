@@ -45,7 +45,7 @@ async def test_speaking_over_the_tutor_stops_it_and_keeps_only_what_was_heard(se
     learner = await join(server.url, door)
     connected = await learner.until("connected")
     await learner.until("speaking", who="tutor", active=True)
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(0.7)
     await learner.say("wait a moment please", wait=False)
     interrupted = await learner.until("interrupted")
     full = next(m["text"] for m in learner.of("ai_text") if m["is_complete"])

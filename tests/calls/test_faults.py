@@ -103,12 +103,11 @@ async def test_faults_are_counted(faulty, join):
     assert count() == before + 1
 
 
-@pytest.mark.parametrize("fault", ["stt.stall", "llm.stall", "tts.stall", "tts.raise"])
-async def test_three_in_a_row_end_the_call_politely_with_its_report(faulty, join, fault):
-    learner = await join(faulty.url, "websocket")
+async def end_after_three(join, url: str, fault: str) -> None:
+    learner = await join(url, "websocket")
     session_id = (await learner.until("connected"))["session_id"]
     await asyncio.sleep(0.5)
-    await switch(faulty.url, session_id, fault)
+    await switch(url, session_id, fault)
     for _ in range(3):
         await learner.say("My sister works in a large hospital.")
         await learner.until("error", 20)
@@ -119,9 +118,15 @@ async def test_three_in_a_row_end_the_call_politely_with_its_report(faulty, join
     assert "Goodbye" in goodbye["text"]
     heard_at = time.monotonic()
     await learner.until("analysis", 30)
-    assert learner.client.heard.first_voiced(heard_at - 0.2) is not None, "the farewell is spoken"
+    assert learner.client.heard.first_voiced(heard_at - 0.2) is not None, f"{fault}: the farewell is spoken"
     with pytest.raises((TalkError, AssertionError)):
         await learner.until("never", 10)
+
+
+async def test_three_in_a_row_end_the_call_politely_with_its_report(faulty, join):
+    async with asyncio.TaskGroup() as calls:
+        for fault in ("stt.stall", "llm.stall", "tts.stall", "tts.raise"):
+            calls.create_task(end_after_three(join, faulty.url, fault), name=fault)
 
 
 async def test_what_the_voice_could_not_say_stays_in_the_record(faulty, join):

@@ -158,12 +158,16 @@ async def test_a_client_that_comes_back_does_not_get_more_time(manager):
     assert kept.turns[-1].started_at - kept.started_at >= MAX_S
 
 
-@pytest.mark.parametrize("fault", ["llm.stall", "tts.stall", "tts.raise", "stt.hang"])
-async def test_a_stage_that_fails_keeps_nobody_in_the_call(faulty_manager, board, fault):
-    session, transport, client = await begin(faulty_manager)
-    board.put(session.id, fault)
-    assert transport.on_command is not None
-    await transport.on_command(TextInput(text="Hello there"))
-    await ended(faulty_manager, session)
-    assert client.position("analysis") is not None
-    assert client.closed == (1000, "time limit")
+async def test_a_stage_that_fails_keeps_nobody_in_the_call(faulty_manager, board):
+    async def call(fault: str) -> None:
+        session, transport, client = await begin(faulty_manager)
+        board.put(session.id, fault)
+        assert transport.on_command is not None
+        await transport.on_command(TextInput(text="Hello there"))
+        await ended(faulty_manager, session)
+        assert client.position("analysis") is not None, fault
+        assert client.closed == (1000, "time limit"), fault
+
+    async with asyncio.TaskGroup() as calls:
+        for fault in ("llm.stall", "tts.stall", "tts.raise", "stt.hang"):
+            calls.create_task(call(fault), name=fault)

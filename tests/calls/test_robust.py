@@ -53,17 +53,27 @@ async def test_a_killed_recogniser_loses_no_word(own_server, join):
     await learner.until("analysis")
 
 
-@pytest.mark.parametrize(("first", "second"), [("websocket", "webrtc"), ("webrtc", "websocket")])
-async def test_a_lost_connection_is_taken_up_again_over_the_other_door(own_server, join, first, second):
+async def test_a_lost_connection_is_taken_up_again_over_the_other_door(own_server, join):
     server = own_server(PARLEY_SESSION__DETACH_AFTER_S="1", PARLEY_SESSION__RESUME_FOR_S="60")
+    both = asyncio.Barrier(2)
+    async with asyncio.TaskGroup() as calls:
+        calls.create_task(lose_and_take_up(server, join, both, "websocket", "webrtc"))
+        calls.create_task(lose_and_take_up(server, join, both, "webrtc", "websocket"))
+
+
+async def lose_and_take_up(server, join, both, first, second):
     learner = await join(server.url, first)
     connected = await learner.until("connected", resumed=False)
     await learner.until("turn_complete", 60)
     await learner.client.send({"type": "text", "text": "My name is Anna."})
     await learner.until("turn_complete", 60)
     await learner.client.close()
-    server.wait_for(lambda: "parley_detached_calls 1.0" in httpx.get(f"{server.url}/metrics").text, "the session to detach")
 
+    def detached() -> bool:
+        return "parley_detached_calls 2.0" in httpx.get(f"{server.url}/metrics").text
+
+    await asyncio.to_thread(server.wait_for, detached, "both sessions to detach")
+    await both.wait()
     back = await join(server.url, second, resume=connected["resume_token"])
     again = await back.until("connected", resumed=True)
     assert again["session_id"] == connected["session_id"]
