@@ -122,12 +122,6 @@ class Audience(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Guess:
-    revision: int
-    text: str
-
-
 class Speculation:
     """The guesses of one call, at most one at a time. ``may`` tells whether there is headroom for one."""
 
@@ -137,7 +131,7 @@ class Speculation:
         self._llm = llm
         self._gate = gate
         self._may = may
-        self._guess: _Guess | None = None
+        self._guess: str | None = None
         self._guard = watch_speculation(llm)
         gate.on_interrupted = self._interrupted
 
@@ -146,14 +140,14 @@ class Speculation:
         """Whether an answer to a guess is being made or held."""
         return self._guess is not None
 
-    async def begin(self, revision: int, text: str) -> None:
+    async def begin(self, text: str) -> None:
         """Answer ``text`` as the learner's whole turn, in secret."""
         if self._guess is not None:
             await self.withdraw()
         if not self._may():
             prometheus.SPECULATIONS.labels("refused").inc()
             return
-        self._guess = _Guess(revision, text)
+        self._guess = text
         self._gate.hold()
         if self.audience is not None:
             self.audience.hold()
@@ -166,7 +160,7 @@ class Speculation:
 
     def answers(self, text: str) -> bool:
         """Whether the answer that is held is one to ``text``: the same words, whatever their spelling and marks."""
-        return self._guess is not None and tokens(self._guess.text) == tokens(text)
+        return self._guess is not None and tokens(self._guess) == tokens(text)
 
     async def confirm(self) -> bool:
         """The turn is over and stands in the context: let the answer go. False where it answers something else."""

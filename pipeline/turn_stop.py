@@ -196,13 +196,19 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
             case AskVoice():
                 self._spawn(self._ask(decision.time_s))
             case MaybeEnded():
-                if self._speculation is not None and self._open:
-                    await self._speculation.begin(decision.revision, self._text())
+                await self._guess()
             case Withdrawn():
                 await self._withdraw()
             case Ended():
                 self._over = True
                 await self._end()
+                if self._over and self._eager:
+                    # What is still to come are the same words, as the recogniser's last.
+                    await self._guess()
+
+    async def _guess(self) -> None:
+        if self._speculation is not None and self._open and not self._speculation.open:
+            await self._speculation.begin(self._text())
 
     async def _withdraw(self) -> None:
         if self._speculation is not None:

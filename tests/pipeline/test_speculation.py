@@ -114,10 +114,10 @@ class Bench:
             while not condition():  # noqa: ASYNC110 - what is waited for has no event
                 await asyncio.sleep(0.005)
 
-    async def guess(self, revision: int, text: str) -> None:
+    async def guess(self, text: str) -> None:
         """Begin an answer, and wait until it is held whole."""
         done = self.llm.finished
-        await self.speculation.begin(revision, text)
+        await self.speculation.begin(text)
         await self.until(lambda: self.llm.finished == done + 1)
         held = -1
         while held != self.gate._gate.held:
@@ -179,7 +179,7 @@ async def straight(bench: Bench, text: str) -> bytes:
 
 
 async def test_a_confirmed_answer_is_the_one_that_would_have_been_given(bench: Bench) -> None:
-    await bench.guess(1, "I like tea")
+    await bench.guess("I like tea")
     assert not bench.wire.pcm
     assert not bench.words
     assert bench.context.messages == []
@@ -201,7 +201,7 @@ async def test_a_confirmed_answer_is_the_one_that_would_have_been_given(bench: B
 
 async def test_an_answer_may_be_confirmed_before_it_is_whole(bench: Bench) -> None:
     bench.llm.slow = asyncio.Event()
-    await bench.speculation.begin(1, "I like tea")
+    await bench.speculation.begin("I like tea")
     await bench.until(lambda: bench.gate._gate.held > 10)
     await bench.said("I like tea")
     assert await bench.speculation.confirm()
@@ -215,9 +215,9 @@ async def test_an_answer_may_be_confirmed_before_it_is_whole(bench: Bench) -> No
 
 async def test_a_withdrawn_answer_leaves_nothing(bench: Bench) -> None:
     before = list(bench.wire.frames)
-    await bench.guess(1, "I like tea")
+    await bench.guess("I like tea")
     await bench.speculation.withdraw()
-    await bench.guess(2, "I like tea and coffee")
+    await bench.guess("I like tea and coffee")
     assert bench.wire.frames == before
     assert bench.context.messages == []
     assert bench.seen.events == ["hold", "withdraw", "hold"]
@@ -234,7 +234,7 @@ async def test_a_withdrawn_answer_leaves_nothing(bench: Bench) -> None:
 
 async def test_an_answer_that_is_withdrawn_in_mid_word_never_ends(bench: Bench) -> None:
     bench.llm.slow = asyncio.Event()
-    await bench.speculation.begin(1, "I like tea")
+    await bench.speculation.begin("I like tea")
     await bench.until(lambda: bench.gate._gate.held > 3)
     await bench.speculation.withdraw()
     bench.llm.slow.set()
@@ -245,7 +245,7 @@ async def test_an_answer_that_is_withdrawn_in_mid_word_never_ends(bench: Bench) 
 
 
 async def test_the_answer_to_other_words_is_not_given(bench: Bench) -> None:
-    await bench.guess(1, "I like tea")
+    await bench.guess("I like tea")
     assert not bench.speculation.answers("I like the")
     assert bench.speculation.answers("i like TEA.")
     await bench.said("I like the tea")
@@ -255,7 +255,7 @@ async def test_the_answer_to_other_words_is_not_given(bench: Bench) -> None:
 
 
 async def test_an_interruption_ends_the_guess(bench: Bench) -> None:
-    await bench.guess(1, "I like tea")
+    await bench.guess("I like tea")
     await bench.worker.queue_frame(InterruptionFrame())
     await bench.until(lambda: not bench.speculation.open)
     assert bench.seen.events == ["hold", "withdraw"]
@@ -265,7 +265,7 @@ async def test_an_interruption_ends_the_guess(bench: Bench) -> None:
 
 async def test_without_headroom_nothing_is_begun(bench: Bench) -> None:
     bench.headroom.append(False)
-    await bench.speculation.begin(1, "I like tea")
+    await bench.speculation.begin("I like tea")
     assert not bench.speculation.open
     assert bench.seen.events == []
     assert await straight(bench, "I like tea")
@@ -281,7 +281,7 @@ async def test_a_guess_runs_no_tool(bench: Bench) -> None:
 
     bench.llm.register_function("order_tea", order_tea)
     bench.llm.tool = FunctionCallFromLLM(function_name="order_tea", tool_call_id="1", arguments={}, context=bench.context)
-    await bench.speculation.begin(1, "A tea, please")
+    await bench.speculation.begin("A tea, please")
     await asyncio.sleep(0.3)
     assert ran == []
     await bench.speculation.withdraw()
