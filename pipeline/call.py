@@ -43,7 +43,7 @@ from pipeline.faults.keeper import Keeper
 from pipeline.faults.watch import Stage
 from pipeline.metrics import prometheus
 from pipeline.observing import CallObserver
-from pipeline.pipecat_private import SharedSileroVAD
+from pipeline.pipecat_private import AudioPath, SharedSileroVAD, quieten_observers
 from pipeline.speculation import HeldReply, Speculation
 from pipeline.transports.base import CallTransport
 from pipeline.turns.detector import Parameters
@@ -102,6 +102,7 @@ class Call:
                 transport.output(),
                 assistant,
             ]
+            AudioPath(transport.input(), stt, user)
             self._stages = {"stt": stt, "llm": llm, "tts": tts}
             self._keeper = Keeper(self, session, services.settings.faults, services.settings.silence)
             self._observer = CallObserver(
@@ -116,6 +117,7 @@ class Call:
                 enable_turn_tracking=False,
                 idle_timeout_secs=None,
             )
+            quieten_observers(self._worker)
         except Exception as e:
             prometheus.ERRORS.labels("build").inc()
             raise BuildFailed(f"the call could not be built: {e}") from e

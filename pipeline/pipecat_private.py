@@ -7,18 +7,21 @@ session that the process has loaded once. What they rely on is checked by ``test
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from typing import Any
 
 import numpy as np
 import onnxruntime
+from loguru import logger
 from pipecat.audio.turn.smart_turn.base_smart_turn import BaseSmartTurn, SmartTurnParams
 from pipecat.audio.turn.smart_turn.local_smart_turn_v3 import LocalSmartTurnAnalyzerV3
 from pipecat.audio.vad.silero import SileroOnnxModel, SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams, VADState
-from pipecat.frames.frames import Frame
+from pipecat.frames.frames import AudioRawFrame, Frame, InputAudioRawFrame
+from pipecat.observers.base_observer import BaseObserver, FramePushed
+from pipecat.pipeline.worker import PipelineWorker
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.services.llm_service import LLMService
 from pipecat.turns.speculation_gate import SpeculationGate
@@ -140,3 +143,87 @@ def watch_speculation(llm: FrameProcessor) -> SpeculationGuard:
     if isinstance(llm, LLMService):
         llm._speculation_gate = guard
     return guard
+
+
+class AudioPath:
+    """The learner's audio on its way to the two stages that need it: the recogniser, and the voice detector in ``user``.
+
+    On pipecat's own way a frame of 20 ms passes every processor of the pipeline, each with a queue, a task switch and events,
+    which costs a call more than recognising voice in it. Here it is put into the queues of those two, and they hand on nothing
+    of it. The order of frames within each of them stays what it was. Neither waits for the other.
+
+    Args:
+        source: The transport's input. What it pushes, other than audio, goes the usual way; its handlers of
+            ``on_before_push_frame`` are called with each frame of audio, and must be plain functions.
+        stt: The recogniser.
+        user: The user aggregator.
+    """
+
+    def __init__(self, source: FrameProcessor, stt: FrameProcessor, user: FrameProcessor) -> None:
+        self._source = source
+        self._sinks: tuple[Any, ...] = (stt, user)
+        if hasattr(source, "audio_path"):
+            source.audio_path = self  # it has frames at hand where nothing can be awaited
+        self._push: Any = source.push_frame
+        source.push_frame = self._push_from_source  # type: ignore[method-assign]
+        for sink in self._sinks:
+            sink.push_frame = _without_audio(sink.push_frame)
+
+    def put(self, frame: InputAudioRawFrame, limit: int | None = None) -> bool:
+        """Hand a frame on; ``False``, and not handed on, when ``limit`` frames wait for the recogniser."""
+        if limit is not None and self._sinks[0]._FrameProcessor__input_queue.qsize() >= limit:
+            return False
+        for handler in self._source._event_handlers["on_before_push_frame"].handlers:
+            try:
+                handler(self._source, frame)
+            except Exception as e:  # as pipecat does it: a listener's failure is not the audio's
+                logger.opt(exception=e).error("a listener to the learner's audio failed")
+        for sink in self._sinks:
+            _run_now(sink.queue_frame(frame, FrameDirection.DOWNSTREAM))
+        return True
+
+    async def _push_from_source(self, frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
+        # Audio that came as a message of RTVI, and that of transports which push it.
+        if isinstance(frame, InputAudioRawFrame):
+            self.put(frame)
+        else:
+            await self._push(frame, direction)
+
+
+def _without_audio(push: Any) -> Any:
+    async def push_others(frame: Frame, direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
+        if not isinstance(frame, InputAudioRawFrame):
+            await push(frame, direction)
+
+    return push_others
+
+
+def _run_now(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine that never waits: putting into a queue without a bound."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    work.close()
+    raise RuntimeError("the processor's queue made its caller wait")
+
+
+def quieten_observers(worker: PipelineWorker) -> None:
+    """Tell the observers of ``worker`` only what they listen to.
+
+    pipecat queues every push and every processed frame for each of them, audio included, whether or not anything becomes of it.
+    """
+    hub: Any = worker._observer
+    listening = [o for o in hub._observers if type(o).on_process_frame is not BaseObserver.on_process_frame]
+    tell = hub.on_push_frame
+
+    async def on_push_frame(data: FramePushed) -> None:
+        if not isinstance(data.frame, AudioRawFrame):
+            await tell(data)
+
+    async def on_process_frame(_data: Any) -> None:
+        return
+
+    if not listening:
+        hub.on_process_frame = on_process_frame
+    hub.on_push_frame = on_push_frame

@@ -25,6 +25,7 @@ from pipecat.transports.base_output import BaseOutputTransport
 from pipecat.transports.base_transport import TransportParams
 
 from pipeline.messages import INPUT_RATE_HZ, OUTPUT_RATE_HZ
+from pipeline.pipecat_private import AudioPath
 from pipeline.transports import aiortc_private
 from pipeline.transports.webrtc_track import OutputTrack
 
@@ -49,6 +50,7 @@ class WebRTCInput(BaseInputTransport):
 
     def __init__(self, params: TransportParams) -> None:
         super().__init__(params)
+        self.audio_path: AudioPath | None = None
         self._started = False
         self._client_connected = False
         self._early: list[dict[str, Any]] = []
@@ -70,7 +72,11 @@ class WebRTCInput(BaseInputTransport):
             return
         frame = InputAudioRawFrame(audio=pcm, sample_rate=INPUT_RATE_HZ, num_channels=1)
         frame.metadata["capture_end_s"] = end_s
-        if not aiortc_private.queue_input_audio(self, frame, _MAX_WAITING_FRAMES):
+        if self.audio_path is not None:
+            taken = self.audio_path.put(frame, _MAX_WAITING_FRAMES)
+        else:
+            taken = aiortc_private.queue_input_audio(self, frame, _MAX_WAITING_FRAMES)
+        if not taken:
             if not self._overrun:
                 logger.error("the pipeline does not take the learner's audio: dropping it")
             self._overrun = True

@@ -42,6 +42,7 @@ from pipeline.messages import (
     ServerMessage,
     to_wire,
 )
+from pipeline.pipecat_private import AudioPath
 from pipeline.transports.base import CommandHandler, LostHandler
 from pipeline.transports.outbox import Outbox, Sink
 from pipeline.transports.pacing import Intake, OutputPacer
@@ -223,6 +224,7 @@ class _Input(BaseInputTransport):
         self._transport = transport
         self._arrived = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
+        self.audio_path: AudioPath | None = None
 
     def audio_arrived(self) -> None:
         """There is audio in the intake."""
@@ -258,7 +260,10 @@ class _Input(BaseInputTransport):
             if item is not None:
                 frame = InputAudioRawFrame(audio=item.pcm16, sample_rate=INPUT_RATE_HZ, num_channels=1)
                 frame.metadata["capture_end_s"] = item.end_s
-                await self.push_audio_frame(frame)
+                if self.audio_path is not None:
+                    self.audio_path.put(frame)
+                else:
+                    await self.push_audio_frame(frame)
                 continue
             wait_s = intake.wait_s(clock())
             if wait_s is None:
