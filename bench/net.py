@@ -27,6 +27,7 @@ from bench.impairment import Impairment
 from bench.net_words import recognise_all, words, words_lost
 from bench.relay import NoCandidate, Relay
 from bench.servers import ServerProcess
+from bench.settings import settings_hash
 from bench.speech import LEARNER_END, RATE_HZ, SYNTHETIC, speech_dir, utterances
 from bench.stats import bootstrap_ci, percentile, ratio
 from web.talk.client import Server
@@ -46,7 +47,7 @@ BATCHES = (("clean", "loss", "all"), ("clean", "jitter", "reordering"))
 """Calls that run side by side: half of what stock pipecat holds, and each batch with a clean one."""
 ROUNDS = 3
 LEARNERS = 24
-QUICK_SYNTHETIC, QUICK_LEARNERS = 6, 4
+QUICK_SYNTHETIC, QUICK_LEARNERS = 6, 3
 CONNECT_S = 20.0
 LEAD_S = 1.5
 STUCK_S = 10.0
@@ -335,6 +336,7 @@ def report(calls: dict[str, list[NetCall]], synthetic: int, real: int, rounds: i
             "words_lost_ratio": _check(ours["words_lost_ratio"], MAX_WORDS_RATIO),
             "stuck_calls": _check(ours["stuck_calls"], 0),
         },
+        "settings_hash": settings_hash(),
         "input": {
             "synthetic_utterances": synthetic,
             "learners_utterances": real,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from bench.subject import announce, prepare
 
 
@@ -13,7 +11,7 @@ def main() -> None:
     announce(listener)
 
     from pipeline.log import import_quietly, setup_logging
-    from pipeline.settings.tree import LimitSettings, LogSettings, ServerSettings, Settings, TutorSettings
+    from pipeline.settings.tree import LogSettings
 
     setup_logging(LogSettings(level="ERROR"))
     import_quietly()
@@ -21,14 +19,15 @@ def main() -> None:
     import uvicorn
 
     from bench.net_stages import Board, add_board, net_engines
+    from bench.settings import bench_settings
     from web.app import create_app
     from web.serving import prepare_socket, uvicorn_options
 
-    settings = Settings(
-        data_dir=Path(where.data_dir),
-        server=ServerSettings(host="127.0.0.1", port=0, session_rate_per_minute=100_000),
-        limits=LimitSettings(max_calls=1_000, max_loop_lag_ms=0, max_packet_late_ms=0),
-        tutor=TutorSettings(greet=False),
+    settings = bench_settings(
+        data_dir=where.data_dir,
+        server={"host": "127.0.0.1", "port": 0, "session_rate_per_minute": 100_000},
+        limits={"max_calls": 1_000, "max_loop_lag_ms": 0, "max_packet_late_ms": 0},
+        tutor={"greet": False},
     )
     prepare_socket(listener)
     board = Board()

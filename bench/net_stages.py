@@ -7,12 +7,20 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from pipecat.frames.frames import Frame, LLMContextFrame, LLMFullResponseEndFrame, LLMFullResponseStartFrame, LLMTextFrame
+from pipecat.frames.frames import (
+    Frame,
+    LLMContextFrame,
+    LLMFullResponseEndFrame,
+    LLMFullResponseStartFrame,
+    LLMTextFrame,
+    TranscriptionFrame,
+)
 from pipecat.processors.frame_processor import FrameDirection
 from pipecat.services.llm_service import LLMService
 
-from bench.fakes import LLM_WORD_S, FakeEngine, FakeSTT, FakeTTS
+from bench.fakes import LLM_WORD_S, STT_FINAL_S, FakeEngine, FakeSTT, FakeTTS
 
+TEXT = "I like it very much."
 WORDS = 5
 """An answer is 1.5 s long: what is measured is how it begins, and what was heard before."""
 
@@ -34,7 +42,7 @@ class Board:
 
 
 class KeepingSTT(FakeSTT):
-    """The fake recogniser, which keeps what it hears."""
+    """The fake recogniser, which keeps what it hears. Its words are a whole sentence: a turn does not wait for more of them."""
 
     def __init__(self, board: Board) -> None:
         super().__init__()
@@ -45,6 +53,12 @@ class KeepingSTT(FakeSTT):
         self._kept.append((time.monotonic(), audio))
         return
         yield None
+
+    async def _final(self) -> None:
+        await asyncio.sleep(STT_FINAL_S)
+        frame = TranscriptionFrame(TEXT, "", "")
+        frame.finalized = True
+        await self.push_frame(frame)
 
 
 class BriefLLM(LLMService):
