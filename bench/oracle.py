@@ -2,7 +2,7 @@
 
 The client says beforehand what it will play (``add_oracle``), the ``Board`` holds it, ``OracleSTT`` reads it out: each word
 ``WORD_DELAY_S`` after it was spoken, and all that were spoken so far ``FLUSH_S`` after a flush, which is pipecat's own voice
-detector's stop or Parley's ``FlushSTTFrame``. A word that the learner has not spoken yet is not given. The tutor behind it
+detector's stop or Parley's ``FlushSTTFrame``, whichever comes first. A word that the learner has not spoken yet is not given. The tutor behind it
 answers in one short sentence, with the times of ``bench/fakes.py``.
 """
 
@@ -96,6 +96,7 @@ class OracleSTT(STTService):
         self._shown = 0  # words that stand in the latest interim, from ``_given`` on
         self._speaking = False
         self._finals = 0  # that are on their way
+        self._flushed: tuple[float, int] | None = None  # the latest flush, and how many words were spoken by then
         self._arrived: float | None = None  # the latest voice that was noted
 
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
@@ -131,7 +132,11 @@ class OracleSTT(STTService):
             self.create_task(self._after_flush(time.monotonic()))
 
     async def _after_stop(self, asked_at: float) -> None:
-        await asyncio.sleep(FLUSH_S[self._board.row])
+        flushed_at, words = self._flushed or (asked_at, 0)
+        if words != len(self._board.spoken(asked_at)):
+            flushed_at = asked_at
+        # What was flushed already, and was followed by silence, is worked out once.
+        await asyncio.sleep(max(0.0, flushed_at + FLUSH_S[self._board.row] - time.monotonic()))
         self._finals -= 1
         frame = self._final(self._board.spoken(asked_at, since=self._given))
         frame.finalized = not self._speaking
@@ -139,6 +144,7 @@ class OracleSTT(STTService):
 
     async def _after_flush(self, asked_at: float) -> None:
         since = self._given
+        self._flushed = asked_at, len(self._board.spoken(asked_at))
         await asyncio.sleep(FLUSH_S[self._board.row])
         if since == self._given:  # a final that has come since says the same
             words = self._board.spoken(asked_at, since=since)
