@@ -36,17 +36,15 @@ def decode(
     return decoder.finish(), partials
 
 
-def at_once(decoder: SphinxDecoder, pcm: bytes, expected: tuple[str, ...] = ()) -> Recognition:
-    decoder.begin(expected)
+def at_once(decoder: SphinxDecoder, pcm: bytes, expected: tuple[str, ...] = (), careful: tuple[str, ...] = ()) -> Recognition:
+    decoder.begin(expected, careful)
     decoder.feed(pcm)
     return decoder.finish()
 
 
 def recognised(decoder: SphinxDecoder, pcm: bytes, expected: tuple[str, ...], careful: tuple[str, ...]) -> str:
     """The expected or careful reply that was taken, or nothing."""
-    decoder.begin(expected, careful)
-    decoder.feed(pcm)
-    result = decoder.finish()
+    result = at_once(decoder, pcm, expected, careful)
     return result.text if result.source == "expected" else ""
 
 
@@ -200,7 +198,7 @@ def test_goodbye_is_heard_when_it_is_said_and_only_then(decoder: SphinxDecoder, 
     byes = ("goodbye", "bye bye")
     assert [recognised(decoder, say("goodbye", voice), expected, byes) for voice in VOICES] == ["goodbye"] * 3
     others = ("yes", "good morning", "my brother", "i bought a coat")
-    heard = [decode(decoder, say(text, voice), expected, byes)[0].text for text in others for voice in VOICES]
+    heard = [at_once(decoder, say(text, voice), expected, byes).text for text in others for voice in VOICES]
     assert not [text for text in heard if "bye" in text]
 
 
