@@ -181,9 +181,9 @@ async def _cold(measured: Measured, server: ServerProcess) -> None:
 def _progress(when: str, subject: str, measured: Measured) -> None:
     found = {name: percentile(times, q) for name, (times, q) in measured.samples().items()}
     print(
-        f"{when} {subject:>6}: v2v {found['v2v_p50']} ms, told {found['machine_v2v_p50']} ms,"
-        f" with fakes {percentile(measured.v2v('clean'), 50)} ms, barge-in {found['barge_in_p50']} ms,"
-        f" first packet {found['first_packet_cold']} ms",
+        f"{when} {subject:>6}: v2v {found['v2v_p50_ms']} ms, told {found['machine_v2v_p50_ms']} ms,"
+        f" with fakes {percentile(measured.v2v('clean'), 50)} ms, barge-in {found['barge_in_p50_ms']} ms,"
+        f" first packet {found['first_packet_cold_ms']} ms",
         file=sys.stderr,
         flush=True,
     )

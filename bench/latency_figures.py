@@ -14,14 +14,14 @@ from bench.told_dialogue import STAGES, ToldTurn
 SLOW_MS = 2_000.0
 """An answer later than this is one that waited for a missed end of turn (of the row with the fakes)."""
 COMPARED = {
-    "machine_v2v_p50": 0.5,
-    "machine_v2v_p90": 0.6,
-    "v2v_p50": 0.6,
-    "v2v_p90": 0.8,
-    "barge_in_p50": 0.4,
-    "first_packet_cold": 1.1,
+    "machine_v2v_p50_ms": 0.5,
+    "machine_v2v_p90_ms": 0.6,
+    "v2v_p50_ms": 0.6,
+    "v2v_p90_ms": 0.8,
+    "barge_in_p50_ms": 0.4,
+    "first_packet_cold_ms": 1.1,
 }
-"""Figures (without their unit) that are compared with the peer's, and the highest ratio that is allowed."""
+"""Figures that are compared with the peer's, and the highest ratio that is allowed. A ratio's name is without the unit."""
 FAKES_COMPARED = {"v2v_p50": 1.1, "v2v_p90": 1.1}
 PEER_V2V_P50_MS = (450.0, 600.0)
 """Outside this the peer, with the fakes, is not what it was on a quiet machine, and no ratio is worth anything."""
@@ -68,21 +68,26 @@ class Measured:
         """What each compared figure is taken from: the single times in ms, and which percentile of them it is."""
         natural, machine = self.told_v2v("natural"), self.told_v2v("machine")
         return {
-            "machine_v2v_p50": (machine, 50.0),
-            "machine_v2v_p90": (machine, 90.0),
-            "v2v_p50": (natural, 50.0),
-            "v2v_p90": (natural, 90.0),
-            "barge_in_p50": (self.fell(), 50.0),
-            "first_packet_cold": (self.cold_ms, 50.0),
+            "machine_v2v_p50_ms": (machine, 50.0),
+            "machine_v2v_p90_ms": (machine, 90.0),
+            "v2v_p50_ms": (natural, 50.0),
+            "v2v_p90_ms": (natural, 90.0),
+            "barge_in_p50_ms": (self.fell(), 50.0),
+            "first_packet_cold_ms": (self.cold_ms, 50.0),
         }
+
+
+def unitless(name: str) -> str:
+    """The name of a figure in milliseconds without its unit."""
+    return name.removesuffix("_ms")
 
 
 def figures(measured: Measured) -> dict[str, Any]:
     """What is published of one server."""
     out: dict[str, Any] = {}
     for name, (times, q) in measured.samples().items():
-        out[f"{name}_ms"] = percentile(times, q)
-        out[f"{name}_ci95_ms"] = bootstrap_ci(times, q)
+        out[name] = percentile(times, q)
+        out[f"{unitless(name)}_ci95_ms"] = bootstrap_ci(times, q)
     natural, machine = measured.told["natural"], measured.told["machine"]
     out["stuck_turns"] = sum(t.v2v_ms is None and not t.cut for t in natural)
     stopped = [x for d in measured.dialogues for x in d.barge_in_ms]
@@ -141,9 +146,10 @@ def compare(ours: Measured, peer: Measured) -> tuple[dict[str, Any], dict[str, A
     """
     mine, theirs = ours.samples(), peer.samples()
     ratios: dict[str, Any] = {
-        name: ratio(percentile(mine[name][0], mine[name][1]), percentile(theirs[name][0], theirs[name][1])) for name in COMPARED
+        unitless(name): ratio(percentile(mine[name][0], mine[name][1]), percentile(theirs[name][0], theirs[name][1]))
+        for name in COMPARED
     }
-    intervals = {name: bootstrap_ratio_ci(mine[name][0], theirs[name][0], mine[name][1]) for name in COMPARED}
+    intervals = {unitless(name): bootstrap_ratio_ci(mine[name][0], theirs[name][0], mine[name][1]) for name in COMPARED}
     stuck, peer_stuck = figures(ours)["stuck_turns"], figures(peer)["stuck_turns"]
     ratios["stuck_turns"] = ratio(stuck, peer_stuck) if peer_stuck else (float(stuck) if stuck else None)
     clean, peer_clean = ours.v2v("clean"), peer.v2v("clean")
@@ -160,7 +166,7 @@ def check(ours: Measured, peer: Measured, ratios: dict[str, Any]) -> dict[str, A
         return {"value": value, "limit": limit, "ok": value is not None and value <= limit}
 
     mine, theirs = figures(ours), figures(peer)
-    checks = {f"{name} ratio": at_most(ratios[name], limit) for name, limit in COMPARED.items()}
+    checks = {f"{unitless(name)} ratio": at_most(ratios[unitless(name)], limit) for name, limit in COMPARED.items()}
     checks |= {f"fakes {name} ratio": at_most(ratios["fakes"][name], limit) for name, limit in FAKES_COMPARED.items()}
     checks["stuck_turns"] = at_most(mine["stuck_turns"] if mine["turns"] else None, 0)
     checks["machine_stuck_turns"] = at_most(mine["machine_stuck_turns"] if mine["machine_turns"] else None, 0)

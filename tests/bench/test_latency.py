@@ -10,7 +10,7 @@ import pytest
 
 from bench.dialogue import DialogueResult, TurnResult
 from bench.latency import FULL, QUICK, Plan, Speech, pairs_of, report, share
-from bench.latency_figures import COMPARED, Measured, figures
+from bench.latency_figures import COMPARED, Measured, figures, unitless
 from bench.settings import settings_hash
 from bench.speech import Spoken
 from bench.told_dialogue import ToldTurn
@@ -56,9 +56,10 @@ def failed(found: dict[str, Any]) -> set[str]:
 def test_the_shape() -> None:
     found = result(measured(FAST))
     json.dumps(found, allow_nan=False)
-    for name in COMPARED:
-        assert f"{name}_ms" in found["figures"]
-        assert f"{name}_ms" in found["peer"]
+    for figure in COMPARED:
+        name = unitless(figure)
+        assert figure in found["figures"]
+        assert figure in found["peer"]
         assert found["ratios"][name] > 0
         low, high = found["ratios_ci95"][name]
         assert low <= found["ratios"][name] <= high
@@ -125,7 +126,7 @@ def test_cut_turns_are_counted_apart() -> None:
 
 def test_nothing_measured_is_not_a_success() -> None:
     found = report({}, SAID, QUICK)
-    assert {f"{name} ratio" for name in COMPARED} | {"stuck_turns", "peer's fakes v2v_p50_ms"} <= failed(found)
+    assert {f"{unitless(name)} ratio" for name in COMPARED} | {"stuck_turns", "peer's fakes v2v_p50_ms"} <= failed(found)
     json.dumps(found, allow_nan=False)
 
 
