@@ -13,6 +13,7 @@ PAGE := $(CLIENT)/dist/index.html
 CLIENT_SOURCES := $(shell find $(CLIENT) \( -name node_modules -o -name dist -o -name test-results \) -prune -o -type f -print 2>/dev/null)
 
 # Processes that share the tests: calls in real time need the other cores. Fewer than four of them leave none over.
+# In the order of their names, files of a few long calls are not the last, when the other processes have no more to do.
 WORKERS ?= $(if $(filter-out 1 2 3,$(shell nproc 2>/dev/null || echo 1)),2,1)
 
 # Only a missing .venv needs a search for a Python; an unfit machine then gets one line instead of a failed rule.
@@ -36,7 +37,7 @@ check: .make/base $(PAGE) ## say what is missing or wrong on this machine
 
 test: .make/dev $(PAGE) ## all tests (options: ARGS="-k name" WORKERS=1)
 	@scripts/system-packages
-	$(PYTHON) -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadfile) $(ARGS)
+	$(PYTHON) -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder) $(ARGS)
 	@if [ -f $(CLIENT)/package.json ]; then cd $(CLIENT) && $(NPM) test --if-present; fi
 
 lint: .make/dev .make/client ## style and types

@@ -59,10 +59,7 @@ async def test_the_interrupt_button_silences_the_tutor(server, browse):
             break
         await asyncio.sleep(0.25)
     await browser.at("interrupt-button").click()
-    await asyncio.sleep(0.7)
-    before = await browser.energy()
-    await asyncio.sleep(1.5)
-    assert await browser.energy() - before < 1e-4
+    await quiet_from(browser, limit_s=3.0)  # its greeting would take twice as long
     assert browser.errors == []
 
 

@@ -147,7 +147,7 @@ def test_talk_brings_a_server_for_a_file(lessons: Path, flite_wav: Callable[...,
     """Even where the settings ask for a token, and nothing is left in a folder of its own or of the settings."""
     folder = lessons / "tmp"
     folder.mkdir()
-    env = {"TMPDIR": str(folder), **({"PARLEY_AUTH__TOKEN": token} if token else {})}
+    env = {"TMPDIR": str(folder), "PARLEY_TTS__ESPEAK__RATE_WPM": "300", **({"PARLEY_AUTH__TOKEN": token} if token else {})}
     said = ["--wav", str(flite_wav("I like blue."))]
     done = run(lessons, "talk", "--transport", "websocket", "--lesson", "colours.yaml", *said, "--json", env=env)
     assert done.returncode == 0, done.stderr
