@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 
 from bench.impairment import Impairment
 from bench.net_words import recognise_all, words, words_lost
@@ -29,7 +30,7 @@ from bench.relay import NoCandidate, Relay
 from bench.servers import ServerProcess
 from bench.settings import settings_hash
 from bench.speech import LEARNER_END, RATE_HZ, SYNTHETIC, speech_dir, utterances
-from bench.stats import bootstrap_ci, percentile, ratio
+from bench.stats import RESAMPLES, bootstrap_ci, percentile, ratio
 from web.talk.client import Server
 from web.talk.errors import TalkError
 from web.talk.listening import SPEECH_RMS, Pcm16, normalise, trim, window_rms
@@ -264,6 +265,7 @@ def figures(calls: Sequence[NetCall]) -> dict[str, Any]:
         "words_lost_ratio": worst["words_lost_ratio"],
         "stuck_calls": sum(call.stuck for call in impaired) if impaired else None,
         "v2v_added_ci95_ms": worst["v2v_added_ci95_ms"],
+        "words_lost_ratio_ci95": worst["words_lost_ratio_ci95"],
         "clean_v2v_p50_ms": table["clean"]["v2v_p50_ms"],
         "v2v_p50_ms": worst["v2v_p50_ms"],
         "by_network": table,
@@ -282,6 +284,7 @@ def _against(clean: Sequence[NetCall], calls: Sequence[NetCall]) -> dict[str, An
         "network_delay_ms": round(2000 * impairment.mean_delay_s, 1),
         "words_lost": lost,
         "words_lost_ratio": ratio(lost, clean_lost),
+        "words_lost_ratio_ci95": words_ratio_ci(clean, calls),
         "words_lost_synthetic": lost_share(calls, real=False),
         "words_lost_learners": lost_share(calls, real=True),
         "turns": sum(len(call.turns) for call in calls),
@@ -309,11 +312,38 @@ def v2v_added_ms(clean: Sequence[NetCall], calls: Sequence[NetCall]) -> list[flo
 
 def lost_share(calls: Sequence[NetCall], *, real: bool | None = None) -> float | None:
     """Share of the words said that were not recognised: of learners' clips (``real``), of the others, or of all."""
-    turns = [turn for call in calls for turn in call.turns if real is None or turn.said.real == real]
-    said = sum(len(words(turn.said.text)) for turn in turns)
-    # What never reached the recogniser is lost in full.
-    lost = sum(turn.lost_words if turn.audio else len(words(turn.said.text)) for turn in turns)
+    counts = [_lost(turn) for call in calls for turn in call.turns if real is None or turn.said.real == real]
+    lost, said = sum(lost for lost, _ in counts), sum(said for _, said in counts)
     return round(lost / said, 4) if said else None
+
+
+def words_ratio_ci(clean: Sequence[NetCall], calls: Sequence[NetCall], *, seed: int = 0) -> tuple[float, float] | None:
+    """95 % interval of the ratio of words lost, by a bootstrap over the utterances; ``None`` where it cannot be told.
+
+    Each draw takes an utterance with all of its repetitions on both networks, so that hard utterances do not widen it.
+    """
+    names = sorted({turn.said.name for call in clean for turn in call.turns} & {t.said.name for c in calls for t in c.turns})
+    if len(names) < 2:
+        return None
+    # Rows: words lost and said on the clean network, then on the other.
+    table = np.array([[*_lost_of(clean, name), *_lost_of(calls, name)] for name in names], dtype=np.float64)
+    draws = np.random.default_rng(seed).integers(0, len(names), (RESAMPLES, len(names)))
+    clean_lost, clean_said, lost, said = np.moveaxis(table[draws].sum(axis=1), 1, 0)
+    if not clean_lost.all():
+        return None
+    low, high = np.percentile(lost / said / (clean_lost / clean_said), [2.5, 97.5])
+    return round(float(low), 2), round(float(high), 2)
+
+
+def _lost_of(calls: Sequence[NetCall], name: str) -> tuple[int, int]:
+    counts = [_lost(turn) for call in calls for turn in call.turns if turn.said.name == name]
+    return sum(lost for lost, _ in counts), sum(said for _, said in counts)
+
+
+def _lost(turn: Turn) -> tuple[int, int]:
+    said = len(words(turn.said.text))
+    # What never reached the recogniser is lost in full.
+    return (turn.lost_words if turn.audio else said), said
 
 
 def _times(calls: Sequence[NetCall]) -> list[float]:

@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from bench.impairment import Fates, Impairment
-from bench.net import NETWORKS, NetCall, Said, Turn, figures, lost_share, report, v2v_added_ms
+from bench.net import NETWORKS, NetCall, Said, Turn, figures, lost_share, report, v2v_added_ms, words_ratio_ci
 from bench.net_words import words, words_lost
 from bench.relay import NoCandidate, Relay, host_of, moved
 
@@ -185,6 +185,20 @@ def test_figures_are_paired_by_utterance_and_count_what_is_stuck():
     assert found["by_network"]["all"]["cut_off_turns"] == 1
     assert found["by_network"]["loss"]["failed"] == ["the server closed the call"]
     assert found["by_network"]["clean"]["words_lost_ratio"] == 1.0
+
+
+def test_the_ratio_of_lost_words_has_an_interval_over_the_utterances():
+    def calls(network, lost):
+        return [_call(network, *((f"u{i}", False, 400.0, False, True, n) for i, n in enumerate(lost)))]
+
+    hard = [0, 4, 1, 2, 3, 1, 2, 1]
+    assert words_ratio_ci(calls("clean", hard), calls("all", hard)) == (1.0, 1.0)
+    assert words_ratio_ci(calls("clean", [2] * 8), calls("all", [4] * 8)) == (2.0, 2.0)
+    low, high = words_ratio_ci(calls("clean", [1] * 8), calls("all", [0, 2] * 4))
+    assert 0.2 < low < 1.0 < high < 1.8
+    assert words_ratio_ci(calls("clean", [0] * 8), calls("all", hard)) is None
+    assert words_ratio_ci(calls("clean", [1]), calls("all", [1])) is None
+    assert words_ratio_ci([], calls("all", hard)) is None
 
 
 def test_what_was_not_measured_does_not_pass():
