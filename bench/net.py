@@ -182,16 +182,17 @@ async def _round(subject: str, cores: list[int], said: Sequence[Said], index: in
     made: list[NetCall] = []
     async with ServerProcess(subject, cores) as server:
         async with httpx.AsyncClient(base_url=server.url, timeout=30, trust_env=False) as http:
-            await _batch(server, http, ("clean",), said[:1], index)  # a process's first turn is not the network's
+            await run_batch(server, http, ("clean",), said[:1], index)  # a process's first turn is not the network's
             for batch in BATCHES:
-                made += await _batch(server, http, batch, said, index)
+                made += await run_batch(server, http, batch, said, index)
         server.check()
     return made
 
 
-async def _batch(
+async def run_batch(
     server: ServerProcess, http: httpx.AsyncClient, batch: Sequence[str], said: Sequence[Said], index: int
 ) -> list[NetCall]:
+    """One call for each network of ``batch``, side by side, in which all of ``said`` is said. ``index`` seeds what happens."""
     made, running = [], []
     for network in batch:
         call = NetCall(network)

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 
+import httpx
 import numpy as np
 import pytest
 import uvloop
 
 from bench.impairment import Fates, Impairment
-from bench.net import NETWORKS, NetCall, Said, Turn, figures, lost_share, report, v2v_added_ms, words_ratio_ci
+from bench.net import (
+    NETWORKS,
+    NetCall,
+    Said,
+    Turn,
+    figures,
+    lost_share,
+    report,
+    run_batch,
+    synthetic_said,
+    v2v_added_ms,
+    words_ratio_ci,
+)
 from bench.net_words import words, words_lost
 from bench.relay import NoCandidate, Relay, host_of, moved
+from bench.servers import ServerProcess
 
 SDP = (
     "v=0\r\na=group:BUNDLE 0 1\r\nm=audio 40000 UDP/TLS/RTP/SAVPF 96\r\n"
@@ -208,3 +223,22 @@ def test_what_was_not_measured_does_not_pass():
         "words_lost_ratio": False,
         "stuck_calls": False,
     }
+
+
+@pytest.mark.parametrize("subject", ["net", "net_peer"])
+async def test_a_call_over_a_bad_network_is_answered_and_heard(subject, tmp_path):
+    said = synthetic_said(tmp_path)[0]
+    cores = sorted(os.sched_getaffinity(0))
+    async with (
+        ServerProcess(subject, cores) as server,
+        httpx.AsyncClient(base_url=server.url, timeout=30, trust_env=False) as http,
+    ):
+        (call,) = await run_batch(server, http, ["all"], [said], 0)
+    assert call.failed is None
+    (turn,) = call.turns
+    assert not turn.stuck
+    assert not turn.cut
+    # Of the seconds around the utterance some speech must have come: 16 kHz pcm16, at most as long as it was listened to.
+    heard = np.frombuffer(turn.audio, np.int16).astype(np.float64)
+    assert 16_000 < len(heard) <= 16_000 * (len(said.pcm) / 48_000 + 3)
+    assert np.sqrt((heard**2).mean()) > 200
