@@ -134,9 +134,7 @@ def report(measured: dict[str, Measured], said: Speech, plan: Plan) -> dict[str,
             for subject, m in measured.items()
         },
         "told_turns": {
-            subject: {
-                row: [[t.utterance, t.v2v_ms, t.late_ms, t.cut, t.stages_ms] for t in turns] for row, turns in m.told.items()
-            }
+            subject: {row: [[t.utterance, t.v2v_ms, t.cut, t.stages_ms] for t in turns] for row, turns in m.told.items()}
             for subject, m in measured.items()
         },
         "barge_ins": {subject: m.fell() for subject, m in measured.items()},

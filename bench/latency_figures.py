@@ -48,7 +48,7 @@ class Measured:
         return [t.v2v_ms for d in self.dialogues for t in d.turns if t.kind == kind and t.v2v_ms is not None]
 
     def told_v2v(self, row: Row) -> list[float]:
-        """Voice-to-voice times of the turns of ``row``, ms; without those that are stuck or cut."""
+        """Voice-to-voice times of the turns of ``row`` that were answered, however late, and not cut, ms."""
         return [t.v2v_ms for t in self.told[row] if t.v2v_ms is not None]
 
     def fell(self) -> list[float]:
@@ -89,15 +89,16 @@ def figures(measured: Measured) -> dict[str, Any]:
         out[name] = percentile(times, q)
         out[f"{unitless(name)}_ci95_ms"] = bootstrap_ci(times, q)
     natural, machine = measured.told["natural"], measured.told["machine"]
-    out["stuck_turns"] = sum(t.v2v_ms is None and not t.cut for t in natural)
+    out["stuck_turns"] = sum(t.stuck for t in natural)
+    in_time = [t.v2v_ms for t in natural if t.v2v_ms is not None and not t.stuck]
     stopped = [x for d in measured.dialogues for x in d.barge_in_ms]
     return out | {
-        "never_answered": sum(t.v2v_ms is None and t.late_ms is None and not t.cut for t in natural),
-        "late_answers_ms": [t.late_ms for t in natural if t.late_ms is not None and not t.cut],
+        "v2v_in_time_p50_ms": percentile(in_time, 50),
+        "v2v_in_time_p90_ms": percentile(in_time, 90),
         "cut_off_turns": sum(t.cut for t in natural),
         "turns": len(natural),
         "machine_turns": len(machine),
-        "machine_stuck_turns": sum(t.v2v_ms is None for t in machine),
+        "machine_stuck_turns": sum(t.stuck or t.cut for t in machine),
         "arrival_minus_announced_p50_ms": percentile(measured.arrivals_ms, 50),
         "stages_ms": {"natural": stages(natural), "machine": stages(machine)},
         "barge_ins": len(measured.fell()),

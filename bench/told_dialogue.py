@@ -31,17 +31,20 @@ ANSWERED_WITHIN_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class ToldTurn:
-    """One turn. ``v2v_ms``: ``None`` where it is stuck or cut.
+    """One turn. ``v2v_ms``: ``None`` where it was not answered, or is cut: the tutor spoke before the sentence was over.
 
-    ``late_ms``: when the answer came of a turn that is stuck, ``None`` if never. ``cut``: the tutor spoke before the learner's
-    sentence was over. ``stages_ms``: when the server reached each of ``STAGES``, where it tells.
+    ``stages_ms``: when the server reached each of ``STAGES``, where it tells.
     """
 
     utterance: str
     v2v_ms: float | None
-    late_ms: float | None = None
     cut: bool = False
     stages_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the answer was missed."""
+        return not self.cut and (self.v2v_ms is None or self.v2v_ms > ANSWERED_WITHIN_S * 1000)
 
 
 class ToldDialogue(Dialogue):
@@ -103,15 +106,10 @@ class ToldDialogue(Dialogue):
         await until(lambda: heard.first_voiced(end) is not None, STUCK_S)
         cut = heard.first_voiced(begins, end) is not None
         after = heard.voice_to_voice_s(end)
-        stuck = after is None or after > ANSWERED_WITHIN_S
         await asyncio.sleep(ROW_S)
-        return ToldTurn(
-            sentence.name,
-            v2v_ms=None if after is None or stuck or cut else ms(after),
-            late_ms=ms(after) if after is not None and stuck else None,
-            cut=cut,
-            stages_ms={} if after is None or cut else self._stages(begins, end),
-        )
+        if after is None or cut:
+            return ToldTurn(sentence.name, None, cut=cut)
+        return ToldTurn(sentence.name, ms(after), stages_ms=self._stages(begins, end))
 
     def _stages(self, since: float, end: float) -> dict[str, float]:
         """Of the latest turn whose row came after ``since``, from ``end``."""

@@ -101,26 +101,33 @@ def test_a_row_is_missed_where_none_came() -> None:
     assert failed(result(measured(FAST, row_error=None))) == {"row_error_p90_ms"}
 
 
-def test_stuck_turns_are_counted_and_compared_and_have_no_time() -> None:
+def test_stuck_turns_are_counted_and_compared() -> None:
     assert result(measured(FAST))["ratios"]["stuck_turns"] is None
     ours, peer = measured(FAST), measured(STOCK)
-    ours.told["natural"] += [ToldTurn("late", None, late_ms=3_400.0), ToldTurn("never", None)]
+    ours.told["natural"] += [ToldTurn("late", 3_400.0), ToldTurn("never", None)]
     found = result(ours, peer)
     assert found["figures"]["stuck_turns"] == 2
-    assert found["figures"]["never_answered"] == 1
-    assert found["figures"]["late_answers_ms"] == [3_400.0]
-    assert found["figures"]["v2v_p90_ms"] == result(measured(FAST))["figures"]["v2v_p90_ms"]
     assert found["ratios"]["stuck_turns"] == 2.0
     assert failed(found) == {"stuck_turns"}
     peer.told["natural"] += [ToldTurn("never", None)] * 4
     assert result(ours, peer)["ratios"]["stuck_turns"] == 0.5
 
 
+def test_a_late_answer_has_its_time_and_a_missing_one_has_none() -> None:
+    ours = measured(FAST)
+    without = figures(ours)
+    ours.told["natural"] += [ToldTurn("late", 3_400.0), ToldTurn("late", 3_500.0), ToldTurn("never", None)]
+    found = figures(ours)
+    assert found["v2v_p90_ms"] > 3_000.0
+    assert found["v2v_in_time_p90_ms"] == without["v2v_in_time_p90_ms"] == without["v2v_p90_ms"]
+
+
 def test_cut_turns_are_counted_apart() -> None:
     ours = measured(FAST)
-    ours.told["natural"].append(ToldTurn("cut", None, late_ms=4_000.0, cut=True))
+    ours.told["natural"].append(ToldTurn("cut", None, cut=True))
+    ours.told["machine"].append(ToldTurn("cut", None, cut=True))
     found = figures(ours)
-    assert (found["cut_off_turns"], found["stuck_turns"], found["late_answers_ms"]) == (1, 0, [])
+    assert (found["cut_off_turns"], found["stuck_turns"], found["machine_stuck_turns"]) == (1, 0, 1)
     assert found["v2v_p50_ms"] == 284.5
 
 

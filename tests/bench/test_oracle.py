@@ -127,7 +127,7 @@ def test_a_turn_is_not_over_while_the_voice_goes_on() -> None:
 
 @pytest.fixture(scope="module")
 def sentences(tmp_path_factory: pytest.TempPathFactory) -> list[Sentence]:
-    return synthetic(utterances(tmp_path_factory.mktemp("speech"), None))[5:7]
+    return synthetic(utterances(tmp_path_factory.mktemp("speech"), None))[5:6]
 
 
 @pytest.mark.parametrize("subject", ["oracle", "oracle_peer"])
@@ -140,8 +140,7 @@ async def test_both_servers_answer_in_both_rows(subject: str, sentences: list[Se
             assert len(call.arrivals_ms) == len(sentences)
             for turn in turns:
                 assert not turn.cut
-                answered_ms = turn.v2v_ms or turn.late_ms
-                assert answered_ms is not None
+                assert turn.v2v_ms is not None
                 if row == "machine":
-                    assert answered_ms >= 1000 * TOLD_AFTER_S
+                    assert turn.v2v_ms >= 1000 * TOLD_AFTER_S
                 assert bool(turn.stages_ms) == (subject == "oracle")
