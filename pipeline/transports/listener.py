@@ -53,7 +53,8 @@ class Listener:
         """A report arrived at ``at``: the client had played the stream up to ``position``, which has been sent."""
         earliest, latest = self._due(position)
         behind_s = max(self.behind_s(at), at - latest)
-        self._reported_s = min(behind_s, at - earliest)
+        # Nobody hears a sample before it is due: a client that says so has counted what it was sent, not what it played.
+        self._reported_s = max(0.0, min(behind_s, at - earliest))
         self._reported_at = at
 
     def behind_s(self, at: float) -> float:

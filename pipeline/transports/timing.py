@@ -53,15 +53,16 @@ class PlayoutLedger:
 
     Positions are samples in the outgoing stream at ``rate_hz``, silence included, from 0 when the connection opened. The
     transport calls ``begin`` when an utterance's first audio is about to leave and ``sent`` for every chunk that leaves.
-    ``behind_s`` is what the door knows of its clients' buffers (``Listener``); it counts as long as a client does not report.
+    ``position`` is what had left over the same connection before. ``behind_s`` is what the door knows of its clients' buffers
+    (``Listener``); it counts as long as a client does not report.
     """
 
-    def __init__(self, rate_hz: int, keep: int = 32, *, behind_s: float = 0.0) -> None:
+    def __init__(self, rate_hz: int, keep: int = 32, *, behind_s: float = 0.0, position: int = 0) -> None:
         self.rate_hz = rate_hz
-        self._position = 0
+        self._position = position
         self._spans: deque[_Span] = deque(maxlen=keep)
         self._listener = Listener(rate_hz, behind_s)
-        self._played = 0  # the furthest position that was reported
+        self._played = position  # the furthest position that was reported
         self.on_first_voiced: Callable[[str, float], None] | None = None
         """Called once per utterance, with its id and the time, when its first voiced chunk leaves."""
         self.on_heard: Callable[[str, float], None] | None = None

@@ -63,7 +63,8 @@ class WebSocketTransport:
 
     ``extras`` is whether the client asked for more than the fixed protocol: without it, ``send`` drops the extra messages.
     ``max_audio_speed`` is the multiple of real time at which the learner's audio may enter the pipeline. ``send_timeout_s`` is
-    how long one write may take before the client counts as gone.
+    how long one write may take before the client counts as gone. ``position`` counts the samples that another transport has
+    sent over the same socket before.
     """
 
     door: Literal["webrtc", "websocket"] = "websocket"
@@ -76,11 +77,12 @@ class WebSocketTransport:
         extras: bool = False,
         max_audio_speed: float = 4.0,
         send_timeout_s: float = 5.0,
+        position: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.extras = extras
         self.capture = CaptureClock()
-        self.playout = PlayoutLedger(OUTPUT_RATE_HZ)
+        self.playout = PlayoutLedger(OUTPUT_RATE_HZ, position=position)
         self.on_command: CommandHandler | None = None
         self.on_lost: LostHandler | None = None
         self.on_ready: Callable[[], Awaitable[None]] | None = None

@@ -185,6 +185,28 @@ async def test_a_dropped_client_takes_its_session_up_again(serve):
     assert [t.text for t in session.record.turns if t.role == "learner"] == ["one", "two"]
 
 
+async def test_samples_are_counted_over_the_whole_connection(serve):
+    server = await serve()
+    async with server.chat("?extras=1") as chat:
+        await chat.until("turn_complete")
+        connected = chat.seen[0]
+        chat.socket.transport.abort()
+    session = server.state.sessions.get(connected["session_id"])
+    await server.until(lambda: session.state == "detached", "the session is detached")
+    async with server.chat("?extras=1") as chat:
+        await chat.until("turn_complete")
+        assert chat.audio, "another session has begun before this one is taken up again"
+        await chat.send({"type": "resume", "token": connected["resume_token"]})
+        await chat.until("connected", session_id=connected["session_id"])
+        await chat.send({"type": "text", "text": "two"})
+        await chat.until("turn_complete")
+        await chat.send({"type": "playout", "sample": len(chat.audio) // 2})
+        row = (await chat.until("metrics"))["row"]
+        while row.get("heard") is None:
+            row = (await chat.until("metrics"))["row"]
+        assert row["heard"] >= row["sent"]
+
+
 async def test_the_token_in_the_address_does_the_same(serve):
     server = await serve()
     async with server.chat("?extras=1") as chat:

@@ -117,6 +117,7 @@ class _Conversation:
         self._extras = self._query.get("extras", "").lower() in ("1", "true", "yes")
         self._sink = _SocketSink(websocket)
         self._transport: WebSocketTransport | None = None
+        self._position = 0  # samples sent over this connection before the present transport
         self._session: Session | None = None
         self._notices: list[str] = []
         self._strikes = Bucket(STRIKES, STRIKES_PER_S)
@@ -238,7 +239,11 @@ class _Conversation:
         if not resumed:
             session.record.door = "websocket"  # it may have been made over REST
         transport = WebSocketTransport(
-            self._sink, extras=self._extras, max_audio_speed=self._limits.ws_max_audio_speed, clock=time.monotonic
+            self._sink,
+            extras=self._extras,
+            max_audio_speed=self._limits.ws_max_audio_speed,
+            position=self._position,
+            clock=time.monotonic,
         )
         if session.state == "new" and not self._wants_recording():
             await session.decline_recording()
@@ -374,6 +379,7 @@ class _Conversation:
         old.on_command = old.on_lost = old.on_ready = None
         await fresh.discard()
         await old.release()
+        self._position = old.playout.position
         await self._attach(found, resumed=True)
         if self._transport is None:
             raise _Abuse(FAILED, "the session could not be taken up")

@@ -124,6 +124,8 @@ export class WebSocketTransport implements Transport {
         const message = JSON.parse(data) as ServerMessage;
         if (message.type === "connected") {
           clearTimeout(timer);
+          // A session that is taken up comes after a new one, which may have begun to speak.
+          this.playout?.flush();
           if (resume?.required && message.session_id !== resume.sessionId) {
             // The server has begun another conversation instead, which nobody asked for.
             this.send("end_conversation", {});
