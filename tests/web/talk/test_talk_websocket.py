@@ -283,6 +283,7 @@ def test_a_server_that_ends_the_lesson_early(clips: list[Path], capsys: pytest.C
 def test_what_the_server_complains_about_is_told(clips: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     async def behave(tutor: Tutor) -> None:
         await tutor.send(type="connected", session_id="s")
+        await tutor.speak("Welcome.")
         await tutor.hear()
         await tutor.send(type="error", message="I could not make out what you said.")
         await tutor.speak("Please say it again.")
@@ -300,6 +301,7 @@ def test_what_the_server_complains_about_is_told(clips: list[Path], capsys: pyte
 def test_a_recording_is_told(clips: list[Path], capsys: pytest.CaptureFixture[str], said: dict[str, Any], told: str) -> None:
     async def behave(tutor: Tutor) -> None:
         await tutor.send(type="connected", session_id="s", **said)
+        await tutor.speak("Welcome.")
         await tutor.hear()
         await tutor.speak("Fine.")
         await tutor.hear()
