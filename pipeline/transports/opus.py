@@ -26,6 +26,7 @@ FRAME_S = 0.02
 ENCODER_FRAME_SAMPLES = int(OUTPUT_RATE_HZ * FRAME_S)
 RESAMPLER_DELAY_S = 0.001
 _LOW_DELAY_FROM_BPS = 48_000
+_SAME_SILENCES = 10
 Pcm16 = npt.NDArray[np.int16]
 
 
@@ -83,9 +84,28 @@ class Encoder:
         codec.thread_count = 1  # FFmpeg would keep one per core, idle
         self._codec = codec
         self._pts = 0
+        self._silence = b""  # the last packet of silence
+        self._same = 0  # how many packets of silence in a row were the same
 
     def encode(self, samples: Pcm16) -> bytes:
         """One packet from ``samples``, int16 of shape (480,)."""
+        self._same = 0
+        return self._encode(samples)
+
+    def encode_silence(self) -> bytes:
+        """One packet of silence.
+
+        libopus soon makes the same packet of it each time. From then on that one is given without asking: a tutor is silent for
+        more than half of a call, and encoder and decoder have both come to rest.
+        """
+        if self._same >= _SAME_SILENCES:
+            return self._silence
+        packet = self._encode(np.zeros(ENCODER_FRAME_SAMPLES, np.int16))
+        self._same = self._same + 1 if packet == self._silence else 0
+        self._silence = packet
+        return packet
+
+    def _encode(self, samples: Pcm16) -> bytes:
         frame = AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")
         frame.sample_rate = OUTPUT_RATE_HZ
         frame.time_base = Fraction(1, OUTPUT_RATE_HZ)

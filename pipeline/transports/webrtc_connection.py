@@ -79,7 +79,9 @@ class Peer:
         self._audio = self._pc.addTransceiver(track, direction="sendrecv")
         opus = [c for c in RTCRtpSender.getCapabilities("audio").codecs if c.mimeType.lower() == "audio/opus"]
         self._audio.setCodecPreferences(opus)
+        self._on_packet = on_packet
         aiortc_private.tap_audio(self._audio.receiver, on_packet)
+        aiortc_private.shorten_sending(self._audio.sender, track)
         track.sent_timestamp = lambda: aiortc_private.last_sent_timestamp(self._audio.sender)
         self._pc.on("datachannel", self._take_channel)
         self._pc.on("connectionstatechange", self._state_changed)
@@ -218,6 +220,8 @@ class Peer:
         if self._closing or state == self._state or state not in ("connected", "failed", "closed"):
             return
         self._state = state
+        if state == "connected":
+            aiortc_private.shorten_receiving(self._audio.receiver, self._on_packet)
         self._on_state(state)
 
 

@@ -25,6 +25,7 @@ MAX_LATE_S = 2 * FRAME_S
 """Up to this much lateness is made up for by sending sooner: a receiver's jitter buffer covers it, so nothing is heard."""
 FADE_SAMPLES = int(0.005 * OUTPUT_RATE_HZ)
 WRITE_TIMEOUT_S = 1.0
+_SILENCE: Pcm16 = np.zeros(ENCODER_FRAME_SAMPLES, np.int16)
 _VOICED_PEAK = 32  # about -60 dBFS
 _FRAME_TICKS = int(FRAME_S * OPUS_CLOCK_HZ)
 
@@ -70,8 +71,8 @@ class _Piece:
 class OutputTrack(MediaStreamTrack):
     """24 kHz mono pcm16 in, Opus packets out, silence where there is nothing to say.
 
-    It returns encoded packets, which aiortc sends as they are: no resampling, no thread hop, and no pure-Python loudness
-    measure over every frame.
+    It gives encoded packets, which are sent as they are: no resampling, no thread hop, and no pure-Python loudness measure over
+    every frame. ``aiortc_private.shorten_sending`` takes them, or aiortc's own sender through ``recv``.
 
     Args:
         ledger: Told of every sample that leaves. Its rate must be 24 kHz.
@@ -112,17 +113,32 @@ class OutputTrack(MediaStreamTrack):
         self._fade_in = 0  # samples that leave ever louder after it
 
     async def recv(self) -> Packet:
-        """The next packet, when it is due. Called by aiortc's sender."""
-        if self.readyState != "live":
-            raise MediaStreamError
+        """The next packet, when it is due."""
         self._learn_origin()
-        wait_s = self._pacer.wait_s(self._clock())
+        wait_s = self.wait_s()
         if wait_s > 0:
             await asyncio.sleep(wait_s)
-            if self.readyState != "live":
-                raise MediaStreamError
+        media, payload = self.take()
+        packet = Packet(payload)
+        packet.pts = media
+        packet.time_base = Fraction(1, OPUS_CLOCK_HZ)
+        return packet
+
+    def wait_s(self) -> float:
+        """Seconds until the next packet is due; 0 when it is due or late."""
+        return self._pacer.wait_s(self._clock())
+
+    def take(self) -> tuple[int, bytes]:
+        """The packet that is due: its media time in 48 kHz ticks, from 0, and its Opus payload.
+
+        Raises:
+            MediaStreamError: the track has ended.
+        """
+        if self.readyState != "live":
+            raise MediaStreamError
         assert self._encoder is not None  # as long as the track is live
         now = self._clock()
+        self._learn_origin()
         if self._ledger.on_late is not None:
             self._ledger.on_late(self._pacer.late_s(now), now)
         media = self._pacer.take(now)
@@ -136,12 +152,10 @@ class OutputTrack(MediaStreamTrack):
             self._ledger.on_audio(frame.tobytes(), due_at)
         if self._ledger.on_played is not None:
             self._ledger.on_played(frame.tobytes(), due_at)
-        packet = Packet(self._encoder.encode(frame))
-        packet.pts = media
-        packet.time_base = Fraction(1, OPUS_CLOCK_HZ)
+        payload = self._encoder.encode_silence() if frame is _SILENCE else self._encoder.encode(frame)
         self._last_media = media
         self._moved.set()
-        return packet
+        return media, payload
 
     async def write(self, pcm: bytes, utterance: str | None) -> bool:
         """Queue pcm16 of ``utterance`` (``None``: audio that is nobody's speech); waits until at most 40 ms are ahead.
@@ -227,6 +241,9 @@ class OutputTrack(MediaStreamTrack):
                 self._positions.origin = (timestamp - self._last_media) & 0xFFFFFFFF
 
     def _next_frame(self, now: float, due_at: float) -> Pcm16:
+        if not self._queue or (self._held and not self._fade_out):
+            self._ledger.sent(ENCODER_FRAME_SAMPLES, now, speech=False, voiced=False, due_at=due_at)
+            return _SILENCE
         frame = np.zeros(ENCODER_FRAME_SAMPLES, np.int16)
         filled = 0
         while self._queue and filled < len(frame) and (not self._held or self._fade_out):
@@ -242,7 +259,7 @@ class OutputTrack(MediaStreamTrack):
             self._queued -= len(part)
             if piece.utterance is not None:
                 self._ledger.begin(piece.utterance)
-            voiced = bool(len(part)) and int(np.abs(part.astype(np.int32)).max()) > _VOICED_PEAK
+            voiced = bool(len(part)) and (int(part.max()) > _VOICED_PEAK or int(part.min()) < -_VOICED_PEAK)
             self._ledger.sent(len(part), now, speech=piece.utterance is not None, voiced=voiced, due_at=due_at)
         if filled < len(frame):
             self._ledger.sent(len(frame) - filled, now, speech=False, voiced=False, due_at=due_at)
