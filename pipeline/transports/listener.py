@@ -39,12 +39,29 @@ class Listener:
         self._end = 0
         self._reported_s: float | None = None
         self._reported_at = 0.0
+        self._held_at: float | None = None
+        self._held_s = 0.0
+
+    def hold(self, at: float) -> None:
+        """The client was told to stand still."""
+        if self._held_at is None:
+            self._held_at = at
+
+    def go_on(self, at: float) -> None:
+        """It was told to go on with the very next sample, or what it held was dropped."""
+        if self._held_at is not None:
+            self._held_s += at - self._held_at
+            self._held_at = None
+
+    def _running(self, at: float) -> float:
+        """``at`` on a clock that stands still while the client is held; what is due is due by this clock."""
+        return (at if self._held_at is None else self._held_at) - self._held_s
 
     def sent(self, position: int, samples: int, due_at: float) -> None:
         """``samples`` from ``position`` on have left, the first of them to be played at ``due_at`` by an ideal listener."""
         # Nobody plays a sample before the one in front of it has been played.
         expected_at = self._end_due_at()
-        due_at = max(due_at, expected_at)
+        due_at = max(self._running(due_at), expected_at)
         if not self._runs or position != self._end or due_at - expected_at >= _SAME_RUN_S:
             self._runs.append(_Run(position, due_at))
         self._end = position + samples
@@ -52,9 +69,10 @@ class Listener:
     def reported(self, position: int, at: float) -> None:
         """A report arrived at ``at``: the client had played the stream up to ``position``, which has been sent."""
         earliest, latest = self._due(position)
-        behind_s = max(self.behind_s(at), at - latest)
+        running = self._running(at)
+        behind_s = max(self.behind_s(at), running - latest)
         # Nobody hears a sample before it is due: a client that says so has counted what it was sent, not what it played.
-        self._reported_s = max(0.0, min(behind_s, at - earliest))
+        self._reported_s = max(0.0, min(behind_s, running - earliest))
         self._reported_at = at
 
     def behind_s(self, at: float) -> float:
@@ -68,15 +86,16 @@ class Listener:
         """The next sample that the client plays at ``at``; never more than was sent."""
         if not self._runs:
             return 0
-        played_at = at - self.behind_s(at)
+        played_at = self._running(at) - self.behind_s(at)
         index = bisect_right(self._runs, played_at, key=lambda run: run.due_at) - 1
         run = self._runs[max(0, index)]
         end = self._runs[index + 1].position if index + 1 < len(self._runs) else self._end
         return max(0, min(end, run.position + int((played_at - run.due_at) * self._rate_hz + 1e-6)))
 
     def heard_at(self, position: int, at: float) -> float:
-        """When the client played the sample at ``position``, by what is known of it at ``at``."""
-        return self._due(position)[1 if position < self._end else 0] + self.behind_s(at)
+        """When the client played the sample at ``position``, by what is known of it at ``at``; no hold lies in between."""
+        running_at = self._due(position)[1 if position < self._end else 0] + self.behind_s(at)
+        return running_at + at - self._running(at)
 
     def _due(self, position: int) -> tuple[float, float]:
         """The earliest and the latest time at which an ideal listener has played up to ``position`` and no further."""

@@ -116,6 +116,14 @@ class PlayoutLedger:
                 if self.on_heard is not None:
                     self.on_heard(span.utterance, span.heard_at)
 
+    def hold(self, at: float) -> None:
+        """The client was told to keep what it has not played."""
+        self._listener.hold(at)
+
+    def go_on(self, at: float) -> None:
+        """It was told to go on with that, or to drop it."""
+        self._listener.go_on(at)
+
     def sent_s(self, utterance: str) -> float:
         """Seconds of ``utterance`` that have left; 0.0 for an unknown one."""
         span = self._find(utterance)

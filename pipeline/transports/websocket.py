@@ -136,11 +136,14 @@ class WebSocketTransport:
     def hold(self) -> None:
         """Send no more of the tutor's voice for now; a client with extras also stops playing what it has."""
         if self._output.hold():
+            if self.extras:
+                self.playout.hold(self.clock())
             self._queue(Hold())
 
     def resume(self) -> None:
         """Go on with the very next sample."""
         if self._output.resume():
+            self.playout.go_on(self.clock())
             self._queue(GoOn())
 
     async def send(self, message: ServerMessage) -> None:
@@ -319,6 +322,7 @@ class _Output(BaseOutputTransport):
         self._silenced = True
         self._interruptions += 1
         self._going.set()
+        self._transport.playout.go_on(self._transport.clock())
         self._transport.outbox.clear_audio()
 
     def hold(self) -> bool:

@@ -83,6 +83,21 @@ def test_old_reports_do_not_put_a_client_ahead_of_one_that_never_reported():
     assert listener.behind_s(9.0) == pytest.approx(0.2), "a longer delay goes on to hold"
 
 
+def test_a_client_that_is_held_stands_still_and_goes_on_where_it_was():
+    listener = Listener(RATE)
+    end = stream(listener, 35)  # 0.7 s have left by 0.5 s
+    listener.reported(round(0.35 * RATE), 0.45)
+    listener.hold(0.5)
+    assert listener.position_at(1.2) == pytest.approx(0.4 * RATE, abs=2)
+    listener.reported(round(0.38 * RATE), 0.6)  # where it really stopped
+    assert listener.position_at(1.2) == pytest.approx(0.38 * RATE, abs=2)
+    listener.go_on(1.3)
+    stream(listener, 20, 1.3, end)
+    assert listener.position_at(1.4) == pytest.approx(0.48 * RATE, abs=2)
+    assert listener.position_at(1.3 + 0.5) == pytest.approx(0.88 * RATE, abs=2), "what was kept is played before what follows"
+    assert listener.heard_at(RATE // 2, 1.5) == pytest.approx(1.3 + 0.12)
+
+
 def test_a_sample_is_never_played_before_the_one_in_front_of_it():
     listener = Listener(RATE)
     end = stream(listener, 10, 1.0)

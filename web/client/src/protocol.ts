@@ -56,6 +56,8 @@ export type ServerMessage =
   | { type: "error"; message: string }
   | { type: "pong" }
   | { type: "interrupted"; text: string }
+  | { type: "hold" }
+  | { type: "go_on" }
   | { type: "corrections"; turn: number; items: CorrectionItem[] }
   | { type: "turn_analysis"; turn: number; levels: Record<string, number>; notable: NotableWord[] }
   | { type: "suggestions"; items: string[] }

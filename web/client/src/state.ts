@@ -282,6 +282,8 @@ function receive(state: State, message: ServerMessage): State {
       };
     case "analysis":
     case "ai_audio_start":
+    case "hold":
+    case "go_on":
     case "error":
     case "pong":
       return state;

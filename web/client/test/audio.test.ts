@@ -122,6 +122,37 @@ describe("PlayoutBuffer", () => {
     buffer.flush();
     expect(pull(buffer, 200).reports).toEqual([]);
   });
+  it("stands still at the very sample, says so once, and goes on with it", () => {
+    const buffer = new PlayoutBuffer(RATE);
+    const ramp = Float32Array.from({ length: 4800 }, (_, i) => (i + 1) / 5000);
+    buffer.push(ramp);
+    expect(pull(buffer, 10).sample).toBe(1280);
+    buffer.hold(true);
+    const held = pull(buffer, 100);
+    expect(held).toMatchObject({ sample: 1280, playing: false, reports: [1280] });
+    expect(held.heard.slice(120).every((x) => x === 0)).toBe(true);
+    buffer.hold(false);
+    const { heard, start } = pull(buffer, 40);
+    expect(start).toBe(1280);
+    expect(heard[0]).toBe(0);
+    expect(heard.slice(120, 3520)).toEqual([...ramp.slice(1400)]);
+  });
+  it("goes on with a rest that is too short to start with", () => {
+    const buffer = new PlayoutBuffer(RATE);
+    buffer.push(new Float32Array(1280 + 300).fill(0.5));
+    pull(buffer, 10);
+    buffer.hold(true);
+    pull(buffer, 10);
+    buffer.hold(false);
+    expect(pull(buffer)).toMatchObject({ sample: 1408, playing: true });
+  });
+  it("forgets that it is held when it is flushed", () => {
+    const buffer = new PlayoutBuffer(RATE);
+    buffer.hold(true);
+    buffer.flush();
+    buffer.push(new Float32Array(1280).fill(0.5));
+    expect(pull(buffer).playing).toBe(true);
+  });
   it("counts what it is told to skip", () => {
     const buffer = new PlayoutBuffer(RATE);
     buffer.push(new Float32Array(4800).fill(0.5));

@@ -31,6 +31,8 @@ export class PlayoutBuffer {
   private received = 0;
   private waited = 0;
   private playing = false;
+  private held = false;
+  private rising = 0;
   private start = 0;
   private sinceReport = 0;
   private quietFor = Infinity;
@@ -58,16 +60,28 @@ export class PlayoutBuffer {
     this.buffered = 0;
     this.waited = 0;
     this.playing = false;
+    this.held = false;
+  }
+
+  /** Stop in front of the next sample and keep what has not been played, or go on with that very sample. */
+  hold(held: boolean): void {
+    if (this.held && !held) {
+      this.waited = Infinity;
+      this.rising = Math.round(FADE_S * this.rateHz);
+    }
+    this.held = held;
   }
 
   /** Fill `out` with the next samples, silence where there are none. */
   pull(out: Float32Array): Progress {
-    if (!this.playing && this.buffered > 0) {
+    const wasPlaying = this.playing;
+    if (this.held) {
+      this.playing = false;
+    } else if (!this.playing && this.buffered > 0) {
       this.waited += out.length;
       this.playing = this.buffered >= PREBUFFER_S * this.rateHz || this.waited >= PATIENCE_S * this.rateHz;
       if (this.playing) this.start = this.received - this.buffered;
     }
-    const wasPlaying = this.playing;
     let n = 0;
     let onset = false;
     while (this.playing && n < out.length && this.buffered > 0) {
@@ -75,7 +89,7 @@ export class PlayoutBuffer {
       const count = Math.min(out.length - n, chunk.length - this.offset);
       for (let i = 0; i < count; i++) {
         const x = chunk[this.offset + i]!;
-        out[n + i] = x;
+        out[n + i] = this.rising > 0 ? x * (1 - this.rising-- / (FADE_S * this.rateHz)) : x;
         if (Math.abs(x) > VOICED) {
           if (this.quietFor > 0.3 * this.rateHz) onset = true;
           this.quietFor = 0;

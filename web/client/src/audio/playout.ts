@@ -15,6 +15,8 @@ export interface Playout {
   /** Pass over samples of the stream that are not to be played. Only after `flush`, and before the next `push`. */
   skip(samples: number): void;
   flush(): void;
+  /** Stop in front of the next sample, or go on with it. */
+  hold(held: boolean): void;
   level(): number;
   resume(): Promise<void>;
   setSpeaker(deviceId: string): Promise<void>;
@@ -39,6 +41,7 @@ export async function openPlayout(rateHz: number, events: PlayoutEvents): Promis
     push: engine.push,
     skip: engine.skip,
     flush: engine.flush,
+    hold: engine.hold,
     level: () => tap.level(),
     resume: () => context.resume(),
     setSpeaker: (deviceId) => (deviceId ? setContextSink(context, deviceId).catch(() => {}) : Promise.resolve()),
@@ -53,6 +56,7 @@ interface Engine {
   push(pcm: ArrayBuffer): void;
   skip(samples: number): void;
   flush(): void;
+  hold(held: boolean): void;
 }
 
 async function workletEngine(context: AudioContext, report: (place: Place) => void): Promise<Engine> {
@@ -64,6 +68,7 @@ async function workletEngine(context: AudioContext, report: (place: Place) => vo
     push: (pcm) => node.port.postMessage(pcm, [pcm]),
     skip: (samples) => node.port.postMessage(samples),
     flush: () => node.port.postMessage("flush"),
+    hold: (held) => node.port.postMessage(held ? "hold" : "go on"),
   };
 }
 
@@ -80,5 +85,6 @@ function scriptEngine(context: AudioContext, report: (place: Place) => void): En
     push: (pcm) => buffer.push(Float32Array.from(new Int16Array(pcm), (x) => x / 32768)),
     skip: (samples) => buffer.skip(samples),
     flush: () => buffer.flush(),
+    hold: (held) => buffer.hold(held),
   };
 }

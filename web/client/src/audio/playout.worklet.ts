@@ -1,5 +1,6 @@
 /**
- * Loudspeaker's end of the WebSocket: takes pcm16 ArrayBuffers at the context's rate, a number of samples to skip, or "flush".
+ * Loudspeaker's end of the WebSocket: takes pcm16 ArrayBuffers at the context's rate, a number of samples to skip, "flush",
+ * "hold" or "go on".
  * Posts `{sample, start}` of `Progress` whenever the server is to be told.
  */
 import { PlayoutBuffer } from "./playout-buffer";
@@ -9,9 +10,13 @@ class Playout extends AudioWorkletProcessor {
 
   constructor(options: { processorOptions?: unknown }) {
     super(options);
-    this.port.onmessage = ({ data }: MessageEvent<ArrayBuffer | number | "flush">) => {
+    this.port.onmessage = ({ data }: MessageEvent<ArrayBuffer | number | "flush" | "hold" | "go on">) => {
       if (data === "flush") {
         this.buffer.flush();
+        return;
+      }
+      if (data === "hold" || data === "go on") {
+        this.buffer.hold(data === "hold");
         return;
       }
       if (typeof data === "number") {

@@ -136,6 +136,7 @@ export class WebSocketTransport implements Transport {
         }
         if (message.type === "error") this.said = message.message;
         if (message.type === "interrupted") this.playout?.flush();
+        if (message.type === "hold" || message.type === "go_on") this.playout?.hold(message.type === "hold");
         // Nothing of the old reply follows the one, and the other begins a new one.
         if (message.type === "interrupted" || message.type === "ai_audio_start") this.deafUntil = 0;
         if (!this.closed) this.events.onMessage(message);
