@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -92,6 +91,8 @@ class NetCall:
     """One call over one network."""
 
     network: str
+    batch: str = ""
+    """Calls with the same one ran side by side."""
     turns: list[Turn] = field(default_factory=list)
     failed: str | None = None
     """Why it could not be made, or was lost."""
@@ -195,7 +196,7 @@ async def run_batch(
     """One call for each network of ``batch``, side by side, in which all of ``said`` is said. ``index`` seeds what happens."""
     made, running = [], []
     for network in batch:
-        call = NetCall(network)
+        call = NetCall(network, f"{index} {' '.join(batch)}")
         made.append(call)
         client = RelayedClient(server.url, Relay(NETWORKS[network], f"{network} {index}"))
         # One after the other: the latest recogniser is this call's.
@@ -298,16 +299,13 @@ def _against(clean: Sequence[NetCall], calls: Sequence[NetCall]) -> dict[str, An
 
 
 def v2v_added_ms(clean: Sequence[NetCall], calls: Sequence[NetCall]) -> list[float]:
-    """For each synthetic utterance of ``calls`` that was answered: how much later than in the clean calls (their median)."""
-    usual: defaultdict[str, list[float]] = defaultdict(list)
-    for turn in (turn for call in clean for turn in call.turns if not turn.said.real):
-        if turn.v2v_ms is not None:
-            usual[turn.said.name].append(turn.v2v_ms)
+    """For each synthetic utterance of ``calls`` that was answered: how much later than in the clean call beside it."""
+    usual = {(call.batch, turn.said.name): turn.v2v_ms for call in clean for turn in call.turns if turn.v2v_ms is not None}
     return [
-        round(turn.v2v_ms - statistics.median(usual[turn.said.name]), 1)
+        round(turn.v2v_ms - beside, 1)
         for call in calls
         for turn in call.turns
-        if turn.v2v_ms is not None and not turn.said.real and usual[turn.said.name]
+        if turn.v2v_ms is not None and not turn.said.real and (beside := usual.get((call.batch, turn.said.name))) is not None
     ]
 
 
@@ -384,7 +382,7 @@ def report(calls: dict[str, list[NetCall]], synthetic: int, real: int, rounds: i
         },
         "turns": {
             subject: [
-                [call.network, turn.said.name, turn.v2v_ms, turn.cut, turn.lost_words, len(words(turn.said.text))]
+                [call.batch, call.network, turn.said.name, turn.v2v_ms, turn.cut, turn.lost_words, len(words(turn.said.text))]
                 for call in made
                 for turn in call.turns
             ]

@@ -167,35 +167,36 @@ def test_lost_words_are_those_of_the_best_of_all_alignments():
             assert words_lost(said, heard) == best(said, heard), (said, heard)
 
 
-def _call(network, *turns, failed=None):
+def _call(network, *turns, failed=None, batch=""):
     pcm = np.zeros(480, np.int16)
     made = [
         Turn(Said(name, pcm, "four words are here", real), v2v, cut, b"12" if audio else b"", lost)
         for name, real, v2v, cut, audio, lost in turns
     ]
-    return NetCall(network, made, failed)
+    return NetCall(network, batch, made, failed)
 
 
 def test_figures_are_paired_by_utterance_and_count_what_is_stuck():
     clean = [
-        _call("clean", ("a", False, 400.0, False, True, 0), ("b", False, 900.0, False, True, 1)),
-        _call("clean", ("a", False, 420.0, False, True, 0), ("l", True, 500.0, False, True, 2)),
+        _call("clean", ("a", False, 400.0, False, True, 0), ("b", False, 900.0, False, True, 1), batch="1"),
+        _call("clean", ("a", False, 420.0, False, True, 0), ("l", True, 500.0, False, True, 2), batch="2"),
     ]
+    one = [("a", False, 450.0, False, True, 1), ("b", False, 930.0, False, True, 2), ("c", False, 1.0, False, True, 0)]
+    other = [("a", False, None, False, False, 0), ("b", False, None, True, True, 0), ("l", True, 900.0, False, True, 0)]
     bad = [
-        _call(
-            "all", ("a", False, 450.0, False, True, 1), ("b", False, 930.0, False, True, 2), ("c", False, 1.0, False, True, 0)
-        ),
-        _call("all", ("a", False, None, False, False, 0), ("b", False, None, True, True, 0)),
-        _call("loss", failed="the server closed the call"),
+        _call("all", *one, batch="1"),
+        _call("all", *other, batch="2"),
+        _call("loss", failed="the server closed the call", batch="1"),
     ]
-    # "c" was never said on the clean line; a stuck turn and a cut one have no time.
-    assert v2v_added_ms(clean, bad) == [40.0, 30.0]
+    # "c" was never said on the clean line; a stuck turn and a cut one have no time, and learners end as they will.
+    assert v2v_added_ms(clean, bad) == [50.0, 30.0]
+    assert v2v_added_ms(clean[1:], bad) == []
     assert lost_share(clean) == 3 / 16
     assert lost_share(clean, real=True) == 0.5
-    assert lost_share(bad) == 7 / 20
+    assert lost_share(bad) == round(7 / 24, 4)
     assert lost_share([]) is None
     found = figures(clean + bad)
-    assert (found["v2v_added_ms"], found["words_lost_ratio"], found["stuck_calls"]) == (35.0, 1.867, 2)
+    assert (found["v2v_added_ms"], found["words_lost_ratio"], found["stuck_calls"]) == (40.0, 1.556, 2)
     assert found["by_network"]["all"]["stuck_turns"] == 1
     assert found["by_network"]["all"]["cut_off_turns"] == 1
     assert found["by_network"]["loss"]["failed"] == ["the server closed the call"]
