@@ -2,8 +2,8 @@
 
 The client says beforehand what it will play (``add_oracle``), the ``Board`` holds it, ``OracleSTT`` reads it out: each word
 ``WORD_DELAY_S`` after it was spoken, and all that were spoken so far ``FLUSH_S`` after a flush, which is pipecat's own voice
-detector's stop or Parley's ``FlushSTTFrame``, whichever comes first. A word that the learner has not spoken yet is not given. The tutor behind it
-answers in one short sentence, with the times of ``bench/fakes.py``.
+detector's stop or Parley's ``FlushSTTFrame``, whichever comes first. A word that the learner has not spoken yet is not given.
+The tutor behind it answers in one short sentence, with the times of ``bench/fakes.py``.
 """
 
 from __future__ import annotations
@@ -128,6 +128,8 @@ class OracleSTT(STTService):
             self._speaking = False
             self._finals += 1
             self.create_task(self._after_stop(time.monotonic()))
+        elif isinstance(frame, FlushSTTFrame) and frame.commit:
+            await self._commit(time.monotonic())
         elif isinstance(frame, FlushSTTFrame):
             self.create_task(self._after_flush(time.monotonic()))
 
@@ -141,6 +143,10 @@ class OracleSTT(STTService):
         frame = self._final(self._board.spoken(asked_at, since=self._given))
         frame.finalized = not self._speaking
         await self.push_frame(frame)
+
+    async def _commit(self, now: float) -> None:
+        if self._flushed is not None and self._flushed[1] == len(self._board.spoken(now)):
+            await self.push_frame(self._final(self._board.spoken(now, since=self._given)))
 
     async def _after_flush(self, asked_at: float) -> None:
         since = self._given

@@ -17,6 +17,7 @@ from pipecat.frames.frames import (
     Frame,
     InputAudioRawFrame,
     LLMRunFrame,
+    ProposedUserStoppedSpeakingFrame,
     SpeechControlParamsFrame,
     StartFrame,
     TranscriptionFrame,
@@ -86,7 +87,8 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
         self._windows: list[Voice] = []
         self._window_s = 0.0
         self._open = False  # whether the turn is open, and not only the learner's mouth
-        self._speaking = False
+        self._speaking = False  # as the voice detector has it
+        self._proposed = False  # to end the turn before the voice detector has seen it
         self._parts: list[str] = []
         self._eager = ""
         self._is_final = False
@@ -94,6 +96,11 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         vad.on_window(self._on_window)
+
+    @property
+    def resolves_proposed_turn_stop_frames(self) -> bool:
+        """Its own proposals come back to it, and go no further."""
+        return True
 
     async def setup(self, setup: FrameProcessorSetup) -> None:
         """Called once, when the pipeline starts."""
@@ -115,6 +122,10 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
         if self._over:
             # Its voice is over already: it was made sure first that it is a turn.
             self._spawn(self._end())
+        elif not self._detector.in_turn:
+            # A voice that went on behind a turn that was ended before the voice detector had seen the end.
+            now_s = time.monotonic()
+            self._spawn(self._observe(VoiceEdge(now_s, True, now_s)))
 
     async def handle_user_turn_stopped(self) -> None:
         """However it was ended."""
@@ -125,7 +136,8 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
         self._set_timer(None)
 
     def _forget(self) -> None:
-        self._parts, self._eager, self._is_final, self._over = [], "", False, False
+        self._parts, self._eager, self._is_final = [], "", False
+        self._over = self._proposed = False
 
     def _on_window(self, probability: float, _window: bytes) -> None:
         self._window_s = time.monotonic()
@@ -161,6 +173,9 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
                 self._is_final = self._is_final or bool(frame.finalized)
                 await self._observe(Words(now_s, self._words(), final=self._is_final))
                 await self._end()
+            case ProposedUserStoppedSpeakingFrame():
+                self._proposed = True
+                await self._end()
             case EagerEndOfTurnCancelFrame():
                 # The model wants to use a tool, which it may not for a guess.
                 self._detector.guess_no_more()
@@ -172,7 +187,8 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
         if not self._open and not self._detector.in_turn:
             # Words of before were of a turn that is closed, or of none.
             self._forget()
-        self._speaking, self._is_final, self._over = True, False, False
+        self._speaking, self._is_final = True, False
+        self._over = self._proposed = False
         self._detector.expect(tuple(tuple(tokens(reply)) for reply in self._expected()))
         if not self._detector.in_turn:
             await self._withdraw()
@@ -201,10 +217,11 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
                 await self._withdraw()
             case Ended():
                 self._over = True
-                await self._end()
-                if self._over and self._eager:
+                if self._eager and not self._is_final:
+                    await self.push_frame(FlushSTTFrame(commit=True), FrameDirection.UPSTREAM)
                     # What is still to come are the same words, as the recogniser's last.
                     await self._guess()
+                await self._end()
 
     async def _guess(self) -> None:
         if self._speculation is not None and self._open and not self._speculation.open:
@@ -224,7 +241,11 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
 
     async def _end(self) -> None:
         """End the turn, where it is over, open, and all its words are there."""
-        if not (self._over and self._open and self._is_final) or self._speaking:
+        if not (self._over and self._open and self._is_final):
+            return
+        if self._speaking and not self._proposed:
+            # The voice detector is slower to tell. pipecat ends no turn in which somebody speaks by what it was told.
+            await self.push_frame(ProposedUserStoppedSpeakingFrame())
             return
         self._over = False
         self._set_timer(None)

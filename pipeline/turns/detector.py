@@ -130,7 +130,7 @@ class Parameters:
 
     ``start_s`` of windows at ``start_probability`` and more begin a turn; ``voiced`` is the least probability of a window that
     counts as speech within one. ``words_after_s`` is the silence at which the recogniser is asked for its words: short, since
-    words are what an answer can be begun with, but more than a stop consonant's. ``ask_after_s`` are the silences at which
+    words are what an answer can be begun with. ``ask_after_s`` are the silences at which
     smart-turn is asked. ``words_by_s`` is the silence until which words are waited for before a turn may end; ``guess_at`` the
     probability from which an answer is begun, at most ``max_guesses`` a turn. ``patience`` stretches the waiting curve (a
     level, a setting).
@@ -139,7 +139,7 @@ class Parameters:
     start_probability: float = 0.6
     start_s: float = 0.096
     voiced: float = 0.35
-    words_after_s: float = 0.064
+    words_after_s: float = 0.03
     ask_after_s: tuple[float, ...] = (0.1,)
     words_by_s: float = 0.6
     guess_at: float = 0.45
