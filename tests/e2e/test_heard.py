@@ -21,6 +21,12 @@ TYPE = f"""() => {{
   field.dispatchEvent(new Event('input', {{ bubbles: true }}));
   document.querySelector('[data-testid=send-text]').click();
 }}"""
+# Lets a test say something to the page in the server's name.
+KEEP_SOCKET = """
+const Plain = window.WebSocket;
+window.WebSocket = class extends Plain { constructor(...a) { super(...a); window.__socket = this; } };
+window.__tell = (message) => window.__socket.onmessage(new MessageEvent('message', { data: JSON.stringify(message) }));
+"""
 DEPTH_MS = 800
 DEEP_BUFFER = f"""
 setInterval(() => {{
@@ -163,6 +169,27 @@ async def test_a_deep_jitter_buffer_is_reckoned_with(server, browse, script):
     record = server.get(f"/api/sessions/{last_session(server)}")["turns"]
     turn = next(i for i, t in enumerate(record) if t["role"] == "learner") + 1
     await asyncio.to_thread(assert_cut, server, last_session(server), turn, script["answer"], times)
+
+
+async def test_a_held_page_is_silent_and_goes_on_where_it_was(server, browse, script):
+    browser = await browse(f"{server.url}/?transport=websocket", before=KEEP_SOCKET + TAP)
+    await browser.call()
+    held = await interrupt(browser, "() => window.__tell({ type: 'hold' })", 1.7)
+    await asyncio.sleep(1.5)
+    at_s = script["greeting"][0]["start_s"] + (held["at"] - held["onset"]) / 1000
+    assert any(w["start_s"] < at_s < w["end_s"] for w in script["greeting"]), "it was held in a word"
+    assert await browser.page.evaluate("window.__lastVoiced()") - held["at"] < 200
+    went_on = await browser.page.evaluate("() => { window.__tell({ type: 'go_on' }); return performance.now(); }")
+    await asyncio.sleep(0.5)
+    onset = await browser.page.evaluate("(at) => window.__onset(at)", went_on)
+    assert onset - went_on < 200, "it goes on in the middle of the word"
+    await browser.at("interrupt-button").click()
+    # The page has reported where it stood: the pause is no part of what was heard.
+    words = played(script["greeting"], {"onset": held["onset"], "at": held["at"] + 500})
+    session_id = last_session(server)
+    turn = await asyncio.to_thread(server.wait_for, lambda: server.get(f"/api/sessions/{session_id}")["turns"], "the turn")
+    assert abs(len(turn[0]["text"].split()) - words) <= 1, turn[0]["text"]
+    assert browser.errors == []
 
 
 async def test_the_page_shows_the_time_to_answer_as_it_was_heard(server, browse, microphone):
