@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from pipecat.frames.frames import Frame, TranscriptionFrame, VADUserStartedSpeakingFrame
+from pipecat.frames.frames import EagerTranscriptionFrame, Frame, TranscriptionFrame, VADUserStartedSpeakingFrame
 from pipecat.turns.types import ProcessFrameResult
 from pipecat.turns.user_stop import BaseUserTurnStopStrategy
 
@@ -62,6 +62,13 @@ def told_turn_stop(board: Board) -> type[PatientTurnStop]:
         def __init__(self, analyzer: Any, parameters: Parameters, *, pace: Pace, **others: Any) -> None:
             super().__init__(analyzer, parameters, pace=pace, **others)
             self._detector = ToldDetector(parameters, told_at=lambda: board.told_at, sentence_end=sentence_end, pace=pace)
+
+        async def process_frame(self, frame: Frame) -> ProcessFrameResult:
+            """Parley's own detector waits for the words before it ends a turn; who is told may hear them only after that."""
+            result = await super().process_frame(frame)
+            if isinstance(frame, EagerTranscriptionFrame) and self._over and self._eager:
+                await self._guess()
+            return result
 
     return ToldTurnStop
 
