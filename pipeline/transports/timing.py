@@ -112,7 +112,8 @@ class PlayoutLedger:
         for span in self._spans:
             first = span.first_voiced_position
             if span.heard_at is None and first is not None and position >= first:
-                span.heard_at = self._listener.heard_at(first, at)
+                # A packet that left late was due before.
+                span.heard_at = max(span.first_voiced_at or 0.0, self._listener.heard_at(first, at))
                 if self.on_heard is not None:
                     self.on_heard(span.utterance, span.heard_at)
 

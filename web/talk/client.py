@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import json
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any, Literal
 from urllib.parse import SplitResult, parse_qs, urlsplit
@@ -17,6 +18,11 @@ from web.talk.microphone import Microphone
 
 AudioHandler = Callable[[Pcm16, int, float], None]
 """Called with mono pcm16, its rate in Hz, and the monotonic time at which it arrived."""
+
+
+REPORT_S = 0.25
+"""How often a client that reports its playout does so while the tutor speaks, as the page does."""
+_SPEAKING_S = 0.5
 
 
 class Server:
@@ -93,15 +99,17 @@ class TalkClient:
     """One connection: a microphone that sends, a log of what is heard, and the messages in both directions.
 
     A door's class implements ``connect``, ``send`` and ``_disconnect``. Every task belongs to the client and is awaited in
-    ``close``.
+    ``close``. With ``reports`` the server is told what of the tutor's voice has been played, which not every server
+    understands.
     """
 
     door: Literal["webrtc", "websocket"]
 
-    def __init__(self, microphone: Microphone, on_audio: AudioHandler | None = None) -> None:
+    def __init__(self, microphone: Microphone, on_audio: AudioHandler | None = None, *, reports: bool = False) -> None:
         self.microphone = microphone
         self.heard = HeardLog()
         self._on_audio = on_audio
+        self._reports = reports
         self._inbox: asyncio.Queue[tuple[dict[str, Any], float] | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self.lost: str | None = None
@@ -121,6 +129,18 @@ class TalkClient:
 
     async def _disconnect(self) -> None:
         raise NotImplementedError
+
+    def _played(self, at: float) -> dict[str, int] | None:
+        """What a ``playout`` message says at ``at``; ``None``: there is nothing to say."""
+        raise NotImplementedError
+
+    async def _report(self) -> None:
+        while self._reports and self.lost is None:
+            await asyncio.sleep(REPORT_S)
+            now = time.monotonic()
+            voiced_at, played = self.heard.last_voiced(), self._played(now)
+            if played is not None and voiced_at is not None and now - voiced_at < _SPEAKING_S:
+                await self.send({"type": "playout", **played})
 
     async def receive(self, timeout_s: float) -> tuple[dict[str, Any], float] | None:
         """The next server message and its arrival, or ``None`` after ``timeout_s``.

@@ -67,12 +67,13 @@ def _client(server: Server, transport: str, lesson: str | None, on_audio: AudioH
     if transport == "websocket":
         from web.talk.ws_client import WSClient
 
-        return WSClient(server, lesson=lesson, on_audio=on_audio)
+        return WSClient(server, lesson=lesson, on_audio=on_audio, reports=True)
     # Imported when chosen: a WebSocket call does without aiortc and pipecat, which take half a second.
     import_quietly()
     from web.talk.rtc_client import RTCClient
 
-    return RTCClient(server, request_data={"lesson": lesson} if lesson is not None else {}, on_audio=on_audio)
+    wanted = {"lesson": lesson} if lesson is not None else {}
+    return RTCClient(server, request_data=wanted, on_audio=on_audio, reports=True)
 
 
 def _print_recorded() -> None:

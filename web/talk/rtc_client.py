@@ -21,6 +21,7 @@ from pipeline.transports.aiortc_private import tap_audio
 from web.talk.client import AudioHandler, Server, TalkClient, refusal
 from web.talk.errors import TalkError
 from web.talk.listening import peak
+from web.talk.loudspeaker import RtpSpeaker
 from web.talk.microphone import Microphone
 
 RATE_HZ = 48_000
@@ -61,8 +62,10 @@ class RTCClient(TalkClient):
         messages: Literal["plain", "rtvi"] = "plain",
         on_audio: AudioHandler | None = None,
         connect_timeout_s: float = 20.0,
+        reports: bool = False,
     ) -> None:
-        super().__init__(Microphone(RATE_HZ), on_audio)
+        super().__init__(Microphone(RATE_HZ), on_audio, reports=reports)
+        self._speaker = RtpSpeaker()
         self._server = server
         self._request_data = request_data
         self._rtvi = messages == "rtvi"
@@ -103,6 +106,7 @@ class RTCClient(TalkClient):
         if self.lost is not None:
             raise TalkError(self.lost)
         self._start(asyncio.create_task(self._watch(), name="talk-watch"))
+        self._start(asyncio.create_task(self._report(), name="talk-report"))
 
     async def _offer(self) -> dict[str, Any]:
         local = self._pc.localDescription
@@ -180,12 +184,17 @@ class RTCClient(TalkClient):
             self._lose("the server closed the call" if state == "closed" else "the connection to the server failed")
             self._connected.set()
 
-    def _on_packet(self, _ssrc: int, _sequence: int, _timestamp: int, payload: bytes) -> None:
+    def _played(self, at: float) -> dict[str, int] | None:
+        timestamp = self._speaker.played(at)
+        return None if timestamp is None else {"rtp_timestamp": timestamp}
+
+    def _on_packet(self, _ssrc: int, _sequence: int, timestamp: int, payload: bytes) -> None:
         # Decoded as it arrives, before any jitter buffer: what is measured is the wire. 20 ms of Opus take 50 µs.
         at = time.monotonic()
         if self.first_packet_at is None:
             self.first_packet_at = at
         self._last_packet_at = at
+        self._speaker.take(timestamp, at)
         try:
             frames = self._decoder.decode(Packet(payload))
         except FFmpegError:

@@ -17,6 +17,7 @@ from pipeline.messages import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from web.talk.client import AudioHandler, Server, TalkClient, refusal
 from web.talk.errors import TalkError
 from web.talk.listening import peak
+from web.talk.loudspeaker import SampleSpeaker
 from web.talk.microphone import Microphone
 
 MAX_MESSAGE_BYTES = 4_000_000
@@ -34,8 +35,10 @@ class WSClient(TalkClient):
         lesson: str | None = None,
         on_audio: AudioHandler | None = None,
         connect_timeout_s: float = 20.0,
+        reports: bool = False,
     ) -> None:
-        super().__init__(Microphone(INPUT_RATE_HZ), on_audio)
+        super().__init__(Microphone(INPUT_RATE_HZ), on_audio, reports=reports)
+        self._speaker = SampleSpeaker(OUTPUT_RATE_HZ)
         self._query = urlencode({"extras": "1", **({"lesson": lesson} if lesson is not None else {})})
         self._server = server
         self._timeout_s = connect_timeout_s
@@ -64,6 +67,7 @@ class WSClient(TalkClient):
             raise TalkError(f"{url}: cannot be reached: {e}") from None
         self._start(asyncio.create_task(self._read(self._socket), name="talk-read"))
         self._start(asyncio.create_task(self._speak(self._socket), name="talk-speak"))
+        self._start(asyncio.create_task(self._report(), name="talk-report"))
 
     async def send(self, message: dict[str, Any]) -> None:
         if self._socket is not None:
@@ -85,10 +89,15 @@ class WSClient(TalkClient):
         how = f"code {code}" + (f", {reason}" if reason else "") if code not in (None, 1006) else "it went without a goodbye"
         self._lose(f"the server closed the connection: {how}")
 
+    def _played(self, at: float) -> dict[str, int] | None:
+        sample = self._speaker.played(at)
+        return None if sample is None else {"sample": sample}
+
     def _take(self, raw: str | bytes, at: float) -> None:
         if isinstance(raw, bytes):
             pcm = np.frombuffer(raw[: len(raw) // 2 * 2], "<i2").astype(np.int16)
             self.heard.add(at, peak(pcm))
+            self._speaker.take(len(pcm), at)
             if self._on_audio is not None:
                 self._on_audio(pcm, self._rate_hz, at)
             return
@@ -99,6 +108,13 @@ class WSClient(TalkClient):
         if isinstance(message, dict) and isinstance(message.get("type"), str):
             if message["type"] == "ai_audio_start" and isinstance(message.get("sample_rate"), int):
                 self._rate_hz = message["sample_rate"]
+            match message["type"]:
+                case "interrupted":
+                    self._speaker.flush()
+                case "hold":
+                    self._speaker.hold(at)
+                case "go_on":
+                    self._speaker.go_on(at)
             self._deliver(message, at)
 
     async def _disconnect(self) -> None:
