@@ -21,19 +21,28 @@ class CaptureClock:
     """
 
     def __init__(self, window: int = 250) -> None:
-        self._offsets: deque[float] = deque(maxlen=window)
+        self._window = window
+        self._seen = 0
+        # Packet number and offset of each that has no smaller one behind it: the first is the smallest of the window.
+        self._smallest: deque[tuple[int, float]] = deque()
 
     def observe(self, position_s: float, arrived_at: float) -> None:
         """A packet whose last sample lies at ``position_s`` arrived at ``arrived_at``."""
-        self._offsets.append(arrived_at - position_s)
+        offset = arrived_at - position_s
+        while self._smallest and self._smallest[-1][1] >= offset:
+            self._smallest.pop()
+        self._smallest.append((self._seen, offset))
+        self._seen += 1
+        if self._smallest[0][0] < self._seen - self._window:
+            self._smallest.popleft()
 
     def reset(self) -> None:
         """Forget the stream, after a gap or a new source."""
-        self._offsets.clear()
+        self._smallest.clear()
 
     def time_of(self, position_s: float) -> float | None:
         """The monotonic time at which the sample at ``position_s`` was complete, or ``None`` before the first packet."""
-        return min(self._offsets) + position_s if self._offsets else None
+        return self._smallest[0][1] + position_s if self._smallest else None
 
 
 @dataclass(slots=True)

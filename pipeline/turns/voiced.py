@@ -34,13 +34,15 @@ class VoicedTracker:
 
     def add(self, pcm16: bytes, end_s: float) -> None:
         """Audio that ends at ``end_s``. Samples that do not fill a window wait for the next call."""
-        samples = np.concatenate([self._rest, np.frombuffer(pcm16, np.int16)])
+        samples = np.frombuffer(pcm16, np.int16)
+        if len(self._rest):
+            samples = np.concatenate([self._rest, samples])
         count = len(samples) // self._window
         self._rest = samples[count * self._window :]
         if count == 0:
             return
         frames = samples[: count * self._window].reshape(count, self._window).astype(np.float32)
-        rms = np.sqrt(np.mean(frames * frames, axis=1))
+        rms = np.sqrt(np.einsum("ij,ij->i", frames, frames) / self._window)
         last_end_s = end_s - len(self._rest) / self._window * WINDOW_S
         for i, level in enumerate(rms.tolist()):
             self._levels.append((last_end_s - (count - 1 - i) * WINDOW_S, level))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pipecat.audio.turn.smart_turn.local_smart_turn_v3 import LocalSmartTurnAnalyzerV3
 from pipecat.audio.vad.silero import SileroVADAnalyzer
-from pipecat.audio.vad.vad_analyzer import VADParams
+from pipecat.audio.vad.vad_analyzer import VADParams, VADState
 
 from pipeline.pipecat_private import SUPPORTED_PIPECAT, SharedSileroVAD, SharedSmartTurn, load_silero, load_smart_turn
 
@@ -57,6 +57,33 @@ async def test_a_listener_gets_every_window_once_and_in_order():
     assert len(heard) == len(audio) // 1024
     assert all(0.0 <= probability <= 1.0 for probability, _ in heard)
     await detector.cleanup()
+
+
+async def test_windows_put_off_in_silence_change_no_decision_by_more_than_one_window():
+    session = load_silero()
+    quiet = np.random.default_rng(5).normal(0.0, 4.0, 16_000 * 5).astype(np.int16)
+    audio = np.concatenate([quiet, speechlike(1.5), quiet[: 16_000 * 3], speechlike(1.0), quiet[:16_000]])
+    states = []
+    for eager in (False, True):
+        detector = SharedSileroVAD(session, VADParams(confidence=0.1, min_volume=0.1))
+        detector.set_sample_rate(16_000)
+        probabilities: list[float] = []
+        detector.on_window(lambda probability, _window, to=probabilities: to.append(probability))
+        if eager:
+            detector._is_lasting_silence = lambda _window: False  # type: ignore[method-assign]
+        judged: list[int] = []
+        model = detector._model
+        detector._model = lambda x, rate, model=model, judged=judged: judged.append(1) or model(x, rate)
+        detector._model.reset_states = model.reset_states
+        states.append([await detector.analyze_audio(audio[i : i + 512].tobytes()) for i in range(0, len(audio) - 512, 512)])
+        assert len(probabilities) == len(states[-1])
+        if not eager:
+            assert len(judged) < 0.6 * len(states[-1]), "most of the silence needs no judging"
+        await detector.cleanup()
+    speaking = [[state is VADState.SPEAKING for state in each] for each in states]
+    changes = [[i for i in range(1, len(each)) if each[i] != each[i - 1]] for each in speaking]
+    assert len(changes[0]) == len(changes[1]) >= 2
+    assert all(abs(a - b) <= 1 for a, b in zip(*changes, strict=True))
 
 
 async def test_the_shared_turn_model_judges_as_the_stock_one_does():
