@@ -45,6 +45,8 @@ class Turn:
 
     ``text`` is what was said: for the tutor, only what was heard before an interruption. ``index`` counts from 0 over both
     speakers. ``typed`` marks a learner's turn that was typed instead of spoken, ``source`` one whose sound came as a file.
+    ``backchannels`` of a tutor's turn are what the learner said meanwhile and took no turn for ("mm-hm"), with the times in the
+    tutor's utterance at which it was understood.
     """
 
     index: int
@@ -57,6 +59,7 @@ class Turn:
     typed: bool = False
     corrections: list[Correction] = field(default_factory=list)
     source: Source = "live"
+    backchannels: list[Word] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The turn as JSON-ready plain types."""

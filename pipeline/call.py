@@ -28,7 +28,7 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair, LLMUserAggregatorParams
 from pipecat.processors.frame_processor import FrameProcessor
-from pipecat.turns.user_start import VADUserTurnStartStrategy
+from pipecat.turns.user_start import BaseUserTurnStartStrategy, VADUserTurnStartStrategy
 from pipecat.turns.user_stop import (
     BaseUserTurnStopStrategy,
     SpeechTimeoutUserTurnStopStrategy,
@@ -46,6 +46,8 @@ from pipeline.observing import CallObserver
 from pipeline.pipecat_private import AudioPath, SharedSileroVAD, quieten_observers
 from pipeline.speculation import HeldReply, Speculation
 from pipeline.transports.base import CallTransport
+from pipeline.turn_start import VerdictTurnStart
+from pipeline.turns.barge import Parameters as BargeInParameters
 from pipeline.turns.detector import Parameters
 
 if TYPE_CHECKING:
@@ -91,7 +93,9 @@ class Call:
             stt, llm, tts = (services.engines[stage].create(session.call_state) for stage in ("stt", "llm", "tts"))
             guard_stt(stt, services.settings.faults.stt_timeout_s)
             gate, speculation = self._speculation(llm)
-            user, assistant = self._aggregators(speculation)
+            vad = services.models.vad(services.settings.vad)
+            start = self._start_strategy(vad)
+            user, assistant = self._aggregators(vad, start, speculation)
             chain: list[FrameProcessor] = [
                 transport.input(),
                 stt,
@@ -108,6 +112,9 @@ class Call:
             self._observer = CallObserver(
                 session, transport, self._keeper.watch, stt=stt, user=user, llm=llm, tts=tts, assistant=assistant, gate=gate
             )
+            if isinstance(start, VerdictTurnStart):
+                self._observer.judges_voices = True
+                start.audience = self._observer
             if speculation is not None:
                 speculation.audience = self._observer
             self._worker = PipelineWorker(
@@ -150,9 +157,22 @@ class Call:
         gate = HeldReply()
         return gate, Speculation(self._session.context, llm, gate, may=lambda: not services.headroom.low)
 
-    def _aggregators(self, speculation: Speculation | None) -> tuple[FrameProcessor, FrameProcessor]:
+    def _start_strategy(self, vad: SharedSileroVAD) -> BaseUserTurnStartStrategy:
+        turns = self._session.services.settings.turns
+        if turns.barge_in == "stock":
+            return VADUserTurnStartStrategy()
+        return VerdictTurnStart(
+            vad,
+            self._transport,
+            BargeInParameters(verdict_s=turns.verdict_s),
+            interrupt=self.interrupt,
+            say_again=turns.end == "stock",
+        )
+
+    def _aggregators(
+        self, vad: SharedSileroVAD, start: BaseUserTurnStartStrategy, speculation: Speculation | None
+    ) -> tuple[FrameProcessor, FrameProcessor]:
         settings, models = self._session.services.settings, self._session.services.models
-        vad = models.vad(settings.vad)
         stop = (
             self._patient_stop(vad, speculation)
             if settings.turns.end == "patient"
@@ -165,7 +185,7 @@ class Call:
         params = LLMUserAggregatorParams(
             vad_analyzer=vad,
             # Only the voice starts a turn: words that come late belong to the turn before.
-            user_turn_strategies=UserTurnStrategies(start=[VADUserTurnStartStrategy()], stop=[stop]),
+            user_turn_strategies=UserTurnStrategies(start=[start], stop=[stop]),
             user_turn_stop_timeout=settings.turns.stop_timeout_s,
             empty_user_turn=None,
         )

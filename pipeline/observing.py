@@ -33,6 +33,7 @@ from pipecat.frames.frames import (
     VADUserStoppedSpeakingFrame,
 )
 
+from agent.analysis.words import tokens
 from agent.record import TurnMetrics, Word
 from pipeline.faults.watch import Watch
 from pipeline.messages import AiText, Interrupted, Metrics, Speaking, SpokenWord, Transcript, TurnComplete
@@ -40,6 +41,7 @@ from pipeline.metrics import prometheus
 from pipeline.metrics.turn_clock import TurnClock
 from pipeline.speculation import HeldReply, WithdrawnFrame
 from pipeline.transports.base import CallTransport
+from pipeline.turns.barge import Speech
 from pipeline.turns.gate import Gate
 from pipeline.turns.heard import heard_text, words_heard
 from pipeline.turns.voiced import VoicedTracker
@@ -51,6 +53,10 @@ ONSET_LOOKBACK_S = 0.8
 """How far before the detector's decision the learner's first voiced sample is looked for."""
 CAPTION_PERIOD_S = 0.06
 """How often the tutor's captions are moved on."""
+SAID_LATELY_S = 3.0
+"""How far back the tutor's words are compared with the learner's, to know an echo by them."""
+HELD_WITHIN_S = 0.05
+"""Once the tutor is held, its last packet has left within this time."""
 LAST_PACKETS_S = 0.1
 """After an interruption, packets that were on their way have left within this time."""
 CLAUSE_ENDS = (".", "!", "?", ":", ";", "…")
@@ -71,6 +77,7 @@ class Reply:
     audio_s: float = 0.0
     words: list[Word] = field(default_factory=list)
     words_shown: int = 0
+    backchannels: list[Word] = field(default_factory=list)
     cut_to: str | None = None
     """What was heard of it, once it was interrupted."""
     house: bool = False
@@ -125,6 +132,10 @@ class CallObserver:
         self._answered = False
         self._excused = False
         self._tutor_speaking = False
+        self._voice_open = False
+        self._ducked_at: float | None = None
+        self.judges_voices = False
+        """Whether a voice over the tutor gets the turn only after a verdict, which this observer is then told of."""
         # What the LLM writes, and what follows from it, where it answers a guess.
         self._unsaid: Gate[_Written | Callable[[], None]] = Gate()
 
@@ -245,7 +256,9 @@ class CallObserver:
 
     def _voice_stopped(self) -> None:
         voiced_s = self._voiced.voiced_s(self._voice_from_s)
-        self._watch.voice_stopped(time.monotonic(), words_owed=voiced_s >= UNHEARD_VOICE_S)
+        # A voice that was not given the turn may end without any word.
+        words_owed = voiced_s >= UNHEARD_VOICE_S and (self._speaking or not self.judges_voices)
+        self._watch.voice_stopped(time.monotonic(), words_owed=words_owed)
         stop_s = self._voiced.last_voiced_s(self._voice_from_s)
         at = self._transport.capture.time_of(stop_s) if stop_s is not None else None
         if at is not None:
@@ -255,7 +268,8 @@ class CallObserver:
         if self._speaking:
             return
         self._speaking, self._answered = True, False
-        self._segments.clear()
+        if not self.judges_voices:
+            self._segments.clear()
         onset = self._transport.capture.time_of(self._voice_from_s)
         self._turn_from_at = self._session.now() - (time.monotonic() - onset if onset is not None else 0.0)
         self._clock.turn_started(onset_s=onset if self._tutor_speaking else None)
@@ -397,8 +411,10 @@ class CallObserver:
     async def _on_tts(self, _processor: Any, frame: Frame) -> None:
         if isinstance(frame, TTSStartedFrame):
             self._watch.voice_began(time.monotonic())
+            self._voice_open = True
         elif isinstance(frame, TTSStoppedFrame):
             self._watch.voice_ended(time.monotonic())
+            self._voice_open = False
         if not isinstance(frame, TTSAudioRawFrame) or self._reply is None:
             return
         reply = self._reply
@@ -427,8 +443,14 @@ class CallObserver:
             self._tutor_speaking = False
             self._watch.speaking(time.monotonic(), False)
             await self._session.send(Speaking(who="tutor", active=False))
-            if self._reply is not None and self._reply.complete:
+            reply = self._reply
+            # The voice that was interrupted may be told of after the next answer was written: that one is still to be spoken.
+            if reply is not None and reply.complete and self._spoken(reply):
                 await self._finish_reply()
+
+    def _spoken(self, reply: Reply) -> bool:
+        """Whether any of its audio has left."""
+        return self._transport.playout.sent_s(reply.utterance) > 0 if reply.utterance is not None else reply.audio_s > 0
 
     async def _move_captions(self) -> None:
         try:
@@ -458,7 +480,12 @@ class CallObserver:
         if reply.text.strip():
             await self._show_words(reply, everything=True)
             self._session.take_turn(
-                "tutor", reply.text.strip(), started_at=reply.started_at, ended_at=self._session.now(), words=reply.words
+                "tutor",
+                reply.text.strip(),
+                started_at=reply.started_at,
+                ended_at=self._session.now(),
+                words=reply.words,
+                backchannels=reply.backchannels,
             )
         await self._session.send(TurnComplete())
         self._reply_ended.set()
@@ -488,13 +515,74 @@ class CallObserver:
                 ended_at=self._session.now(),
                 words=heard_words,
                 interrupted=True,
+                backchannels=reply.backchannels,
             )
 
     async def _mark_stopped(self, utterance: str) -> None:
+        ducked_at = self._ducked_at
         await asyncio.sleep(LAST_PACKETS_S)
+        if ducked_at is not None:
+            self._clock.ducked(ducked_at)
         at = self._transport.playout.last_voiced_sent_at(utterance)
         if at is not None:
             self._clock.stopped(at)
+
+    # Voices over the tutor
+
+    def speech(self) -> Speech:
+        """What the tutor says now, and how much of it is left where all of it is known."""
+        reply = self._reply
+        if reply is None or reply.utterance is None:
+            return Speech()
+        at_s = self._transport.playout.heard_s(reply.utterance, time.monotonic())
+        said = (w.text for w in reply.words if at_s - SAID_LATELY_S <= w.start_s <= at_s + LAST_PACKETS_S)
+        left_s = reply.audio_s - at_s if reply.complete and not self._voice_open else None
+        return Speech(tuple(token for text in said for token in tokens(text)), left_s)
+
+    def ducked(self, onset_at: float) -> None:
+        """The tutor was held, for a voice that began at ``onset_at``."""
+        self._ducked_at = None
+        reply = self._reply
+        if reply is not None and reply.utterance is not None:
+            self._spawn(self._mark_ducked(reply.utterance))
+
+    async def _mark_ducked(self, utterance: str) -> None:
+        await asyncio.sleep(HELD_WITHIN_S)
+        self._ducked_at = self._transport.playout.last_voiced_sent_at(utterance)
+
+    def backchannel(self, words: tuple[str, ...]) -> None:
+        """The learner said ``words`` and wants no turn for it: they are kept with what they were said to."""
+        reply, turns = self._reply, self._session.record.turns
+        text = " ".join(words)
+        if reply is not None:
+            at_s = self._transport.playout.heard_s(reply.utterance, time.monotonic()) if reply.utterance else 0.0
+            reply.backchannels.append(Word(text, round(at_s, 3), round(at_s, 3)))
+        elif turns and turns[-1].role == "tutor":
+            end_s = turns[-1].words[-1].end_s if turns[-1].words else 0.0
+            turns[-1].backchannels.append(Word(text, end_s, end_s))
+            self._session.amend_turn(turns[-1])
+
+    async def dropped(self, frame: TranscriptionFrame) -> None:
+        """These words belong to no turn."""
+        self._segments = [f for f in self._segments if f is not frame]
+        await self._session.send(Transcript(text=self._heard_so_far(), is_final=True))
+
+    async def belated(self, frame: TranscriptionFrame) -> bool:
+        """These words belong to the learner's last turn, which was answered without them: they are added to it."""
+        turn = next((t for t in reversed(self._session.record.turns) if t.role == "learner"), None)
+        message: Any = next(
+            (m for m in reversed(self._session.context.messages) if isinstance(m, dict) and m.get("role") == "user"), None
+        )
+        if turn is None or turn.typed or turn.source != "live" or message is None or message.get("content") != turn.text:
+            return False
+        self._segments = [frame]
+        end_s = turn.words[-1].end_s if turn.words else 0.0
+        turn.words += [Word(w.text, w.start_s + end_s, w.end_s + end_s, w.confidence) for w in self._words()]
+        self._segments = []
+        turn.text = message["content"] = f"{turn.text} {frame.text.strip()}"
+        self._session.amend_turn(turn)
+        await self._session.send(Transcript(text=turn.text, is_final=True))
+        return True
 
     def _on_assistant(self, _processor: Any, frame: Frame) -> None:
         if isinstance(frame, (InterruptionFrame, LLMFullResponseEndFrame)):

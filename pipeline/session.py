@@ -391,6 +391,7 @@ class Session:
         interrupted: bool = False,
         typed: bool = False,
         source: Source = "live",
+        backchannels: list[Word] | None = None,
     ) -> Turn:
         """Take a finished turn into the record, and have it written. Nothing waits for the disk."""
         turn = Turn(
@@ -403,6 +404,7 @@ class Session:
             interrupted=interrupted,
             typed=typed,
             source=source,
+            backchannels=backchannels or [],
         )
         self.record.turns.append(turn)
         self._keep(turn)
@@ -410,6 +412,12 @@ class Session:
         if role == "learner":
             self._spawn(self._analyse(turn))
         return turn
+
+    def amend_turn(self, turn: Turn) -> None:
+        """A turn of the record has changed: have it written anew."""
+        self._keep(turn)
+        if turn.role == "learner":
+            self._spawn(self._analyse(turn))
 
     async def kept(self) -> None:
         """Wait until what was said is durable: at most ``KEPT_WITHIN_S``, and not for a disk that is known to be late."""

@@ -52,6 +52,12 @@ SPECULATIONS = Counter(
 SPECULATION_WASTED_TOKENS = Counter(
     "parley_speculation_wasted_tokens", "Pieces of text that the tutor's model wrote for withdrawn answers", registry=REGISTRY
 )
+BARGE_IN_VERDICTS = Counter(
+    "parley_barge_in_verdicts",
+    "Voices over the tutor: real (interrupted it), or let it go on as noise, backchannel or echo",
+    ["verdict"],
+    registry=REGISTRY,
+)
 FAULTS = Counter("parley_faults", "Stages that failed or stalled in a call", ["stage", "kind"], registry=REGISTRY)
 ERRORS = Counter("parley_errors", "Errors by stage", ["stage"], registry=REGISTRY)
 RECEIVED = Counter(

@@ -119,6 +119,12 @@ class TurnClock:
             row.heard = _ms(at_s)
             self._hand_out(row)
 
+    def ducked(self, at_s: float) -> None:
+        """The tutor was held because of the open turn: its last voiced packet before that left at ``at_s``."""
+        row = self._row
+        if row is not None and row.onset is not None:
+            row.ducked = max(_ms(at_s), row.onset)
+
     def stopped(self, at_s: float) -> None:
         """The tutor fell silent because of the open turn: its last voiced packet left at ``at_s``."""
         row = self._row

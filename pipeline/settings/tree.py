@@ -111,6 +111,12 @@ class TurnSettings(Section):
         "and what is begun in vain costs tokens.",
     )
     max_guesses: int = Field(3, ge=0, description="Answers that may be begun in vain for one turn of the learner.")
+    barge_in: Literal["stock", "verdict"] = Field(
+        "verdict",
+        description="What a voice over the tutor does: stop it at once, or hold it until it is clear whether somebody wants "
+        "the turn; after noise, echo or a backchannel the tutor goes on where it was.",
+    )
+    verdict_s: float = Field(0.6, ge=0.2, le=2, description="Longest time that the tutor is held for.")
     smart_turn: bool = Field(True, description="Ask the smart-turn model whether a pause is the end (stock only).")
     incomplete_wait_s: float = Field(3.0, gt=0, description="Silence that ends a turn which smart-turn holds to be incomplete.")
     stop_timeout_s: float = Field(5.0, gt=0, description="Longest wait for words after the voice stopped.")

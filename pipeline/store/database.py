@@ -29,6 +29,8 @@ T = TypeVar("T")
 BUSY_TIMEOUT_S = 5.0
 """How long a write waits for another process's write."""
 READERS = 2
+_NEWER_COLUMNS = {"source": "VARCHAR NOT NULL DEFAULT 'live'", "backchannels": "JSON NOT NULL DEFAULT '[]'"}
+"""Columns of ``turns`` that older databases lack."""
 CHECKED_BYTES = 256 * 2**20
 """Files up to this size are checked for damage when they are opened (about a second); larger ones are opened as they are."""
 CHECKPOINT_TRIES = 20
@@ -152,10 +154,12 @@ class Database:
                     "update Parley or set another data_dir"
                 )
             await connection.run_sync(Base.metadata.create_all)
-            if tables and version < 2:
+            if tables and version < SCHEMA_VERSION:
                 columns = (await connection.exec_driver_sql("PRAGMA table_info(turns)")).mappings()
-                if "source" not in [column["name"] for column in columns]:
-                    await connection.exec_driver_sql("ALTER TABLE turns ADD COLUMN source VARCHAR NOT NULL DEFAULT 'live'")
+                names = [column["name"] for column in columns]
+                for name, column in _NEWER_COLUMNS.items():
+                    if name not in names:
+                        await connection.exec_driver_sql(f"ALTER TABLE turns ADD COLUMN {name} {column}")
             await connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")
             await connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
 

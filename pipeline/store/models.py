@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, ForeignKey, Index, MetaData
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x5061726C
 """``PRAGMA application_id`` of our files ("Parl"), so that another program's database is not taken for ours."""
 
@@ -36,7 +36,7 @@ class SessionTable(Base):
 
 
 class TurnTable(Base):
-    """One turn; ``words`` and ``corrections`` are lists of the fields of ``agent.record``'s types."""
+    """One turn; ``words``, ``corrections`` and ``backchannels`` are lists of the fields of ``agent.record``'s types."""
 
     __tablename__ = "turns"
 
@@ -51,6 +51,7 @@ class TurnTable(Base):
     source: Mapped[str] = mapped_column(server_default="live")
     words: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     corrections: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
+    backchannels: Mapped[list[dict[str, Any]]] = mapped_column(JSON, server_default="[]")
 
 
 class MetricsTable(Base):

@@ -297,6 +297,7 @@ def _turn_row(session_id: str, turn: Turn) -> dict[str, Any]:
         "source": turn.source,
         "words": [asdict(word) for word in turn.words],
         "corrections": [asdict(correction) for correction in turn.corrections],
+        "backchannels": [asdict(word) for word in turn.backchannels],
     }
 
 
@@ -312,6 +313,7 @@ def _turn(row: Mapping[Any, Any]) -> Turn:
         typed=row["typed"],
         source=cast(Source, row["source"]),
         corrections=[Correction(**correction) for correction in row["corrections"]],
+        backchannels=[Word(**word) for word in row["backchannels"]],
     )
 
 

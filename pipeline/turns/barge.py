@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.turns.echo import EchoPath
+from pipeline.turns.echo import FLOOR_DB, EchoPath
 
 Why = Literal["noise", "backchannel", "echo"]
 Owner = Literal["turn", "before", "nobody"]
@@ -151,7 +151,9 @@ class Parameters:
     """What counts as what. Durations are in seconds, probabilities and the confidence are 0 to 1.
 
     ``verdict_s`` is the longest hold. ``start_s`` of windows of at least ``start_probability`` hold the tutor; in a hold,
-    windows of at least ``voiced`` count as voice. ``quiet_s`` of silence end a voice before the verdict is due, ``over_s`` when
+    windows of at least ``voiced`` count as voice, unless they are ``fall_db`` below its loudest: the detector goes on for up to
+    0.1 s after a voice. That exception does not hold for who speaks again within ``again_s`` of a verdict: who insists is to be
+    believed sooner. ``quiet_s`` of silence end a voice before the verdict is due, ``over_s`` when
     it is. A voice of less than ``noise_s`` without words is noise. A word counts only in a voice of ``word_voice_s``; a single
     one that is not final only in one of ``lone_word_s``; a final one of a voice that was judged already only from
     ``confidence`` up, for ``overturn_s`` after that verdict. Where the tutor has at most ``answer_s`` left to say, a voice of
@@ -162,6 +164,8 @@ class Parameters:
     start_probability: float = 0.6
     start_s: float = 0.09
     voiced: float = 0.4
+    fall_db: float = 18.0
+    again_s: float = 1.5
     quiet_s: float = 0.2
     over_s: float = 0.06
     noise_s: float = 0.25
@@ -181,8 +185,14 @@ class _Event:
     ducked_s: float
     voiced_s: float
     last_voiced_s: float
+    peak_db: float
+    """Level of its loudest window so far, in dBFS."""
     words: tuple[str, ...] = ()
     final: bool = False
+    detected: bool = False
+    """Whether the voice detector reports it too: only then is it recognised."""
+    again: bool = False
+    """Whether the verdict on another one was just before it."""
     echo_s: float = 0.0
     resumed_s: float | None = None
 
@@ -234,6 +244,7 @@ class BargeIn:
         self._in_turn = False
         self._run_s = 0.0
         self._run_began_s = 0.0
+        self._run_peak_db = FLOOR_DB
         self._swallowed = False  # the voice detector reports a voice that has not got the turn
         self._event: _Event | None = None
         self._stretches: list[_Stretch] = []
@@ -305,7 +316,8 @@ class BargeIn:
         if event is not None and event.resumed_s is None:
             if echo:
                 event.echo_s += window.length_s
-            elif loud:
+            elif loud and (event.again or window.level_db >= event.peak_db - self._p.fall_db):
+                event.peak_db = max(event.peak_db, window.level_db)
                 event.voiced_s += window.length_s
                 event.last_voiced_s = window.time_s
             return
@@ -313,7 +325,8 @@ class BargeIn:
             self._run_s = 0.0
             return
         if self._run_s == 0.0:
-            self._run_began_s = window.time_s - window.length_s
+            self._run_began_s, self._run_peak_db = window.time_s - window.length_s, window.level_db
+        self._run_peak_db = max(self._run_peak_db, window.level_db)
         self._run_s += window.length_s
         if self._run_s + 1e-9 < self._p.start_s:
             return
@@ -333,6 +346,8 @@ class BargeIn:
         elif self._tutor or self.held:
             self._stretches.append(_Stretch("nobody"))
             self._swallowed = True
+            if self._event is not None:
+                self._event.detected = True
             if not self.held and self._run_s > 0.0:
                 self._duck(edge.time_s, edge.at_s, decisions)
         elif edge.time_s - self._tutor_ended_s < self._p.echo_tail_s and self.echo.delay_s is not None and self._run_s == 0.0:
@@ -405,11 +420,22 @@ class BargeIn:
                 self._interrupt(now_s, event, decisions)
             else:
                 self._resume(now_s, event, decisions)
-        elif due:
+        elif due and event.detected:
             self._interrupt(now_s, event, decisions)
+        elif due:
+            self._resume(now_s, event, decisions)
 
     def _duck(self, now_s: float, onset_s: float, decisions: list[Decision]) -> None:
-        self._event = _Event(onset_s, now_s, max(self._run_s, now_s - onset_s), now_s)
+        before = self._event.resumed_s if self._event is not None else None
+        self._event = _Event(
+            onset_s,
+            now_s,
+            voiced_s=max(self._run_s, now_s - onset_s),
+            last_voiced_s=now_s,
+            peak_db=self._run_peak_db,
+            detected=self._swallowed,
+            again=before is not None and now_s - before <= self._p.again_s,
+        )
         self._run_s = 0.0
         decisions.append(Ducked(now_s, onset_s))
 

@@ -96,6 +96,15 @@ def test_a_short_voice_lets_the_tutor_go_on(seconds: float, why: str) -> None:
     assert not player.barge.in_turn
 
 
+def test_a_voice_that_the_detector_does_not_report_is_none() -> None:
+    player = Player()
+    for _ in range(40):
+        player.now_s += STEP_S
+        player.observe(Voice(player.now_s, 0.65, -45.0))
+    assert Interrupted not in player.kinds()
+    assert player.kinds()[:2] == [Ducked, Resumed]
+
+
 def test_a_click_does_not_even_duck() -> None:
     player = Player()
     player.voice(0.06)
@@ -237,6 +246,8 @@ def play_with_echo(player: Player, levels: list[float], *, lag: int, loss_db: fl
         back = max(-75.0, levels[i - lag] - loss_db) if i >= lag else -75.0
         own = other[i]
         heard = max(back, own) if own is not None else back
+        if own is not None and (other[i - 5] is None) and other[i - 4] is not None:
+            player.observe(VoiceEdge(player.now_s, True, player.now_s - 0.1))
         player.observe(Voice(player.now_s, 0.9 if heard > -60.0 else 0.05, heard, 0.02))
 
 
