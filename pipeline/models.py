@@ -9,7 +9,7 @@ import onnxruntime
 from pipecat.audio.vad.vad_analyzer import VADParams
 
 from pipeline.faults.spare_voice import SpareVoice
-from pipeline.pipecat_private import SharedSileroVAD, SharedSmartTurn, load_silero, load_smart_turn
+from pipeline.pipecat_private import CallVAD, SharedSileroVAD, SharedSmartTurn, load_silero, load_smart_turn
 from pipeline.settings.tree import TurnSettings, VADSettings
 
 
@@ -38,7 +38,7 @@ class SharedModels:
         SharedSmartTurn(self._smart_turn, self._executor).warm_up()
         self._spare_voice = SpareVoice.render()
 
-    def vad(self, settings: VADSettings) -> SharedSileroVAD:
+    def vad(self, settings: VADSettings) -> CallVAD:
         """A voice activity detector for one call."""
         assert self._silero is not None, "models are not loaded"
         params = VADParams(
@@ -47,7 +47,7 @@ class SharedModels:
             stop_secs=settings.stop_s,
             min_volume=settings.min_volume,
         )
-        return SharedSileroVAD(self._silero, params)
+        return CallVAD(self._silero, params, sure=settings.sure)
 
     def smart_turn(self, settings: TurnSettings) -> SharedSmartTurn:
         """A turn analyzer for one call."""

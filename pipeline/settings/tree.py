@@ -89,10 +89,17 @@ class VADSettings(Section):
     """Voice activity detection (Silero, 32 ms windows at 16 kHz)."""
 
     confidence: float = Field(0.7, gt=0, lt=1, description="Speech probability above which a window is voiced.")
-    start_s: float = Field(0.2, gt=0, description="Seconds of voice that start a turn.")
+    sure: float = Field(
+        0.95,
+        gt=0,
+        lt=1,
+        description="Speech probability that the last window of a voice's start must reach; lower is sooner, "
+        "and starts at more coughs.",
+    )
+    start_s: float = Field(0.064, gt=0, description="Seconds of voice that start a turn.")
     stop_s: float = Field(0.2, gt=0, description="Seconds of silence after which the turn's end is judged.")
     min_volume: float = Field(
-        0.6, ge=0, le=1, description="Loudness gate, 0 to 1 (EBU R128 scaled); lower hears quiet speakers."
+        0.0, ge=0, le=1, description="Loudness gate, 0 to 1 (EBU R128 scaled); 0 hears quiet speakers, too."
     )
 
 
@@ -104,6 +111,12 @@ class TurnSettings(Section):
         description="How a turn's end is found: by pipecat's own strategy, or by voice and words together, which waits longer "
         "where a sentence is not over.",
     )
+    barge_in: Literal["stock", "verdict"] = Field(
+        "verdict",
+        description="What a voice over the tutor does: stop it at once, or hold it until it is clear whether somebody wants "
+        "the turn; after noise, echo or a backchannel the tutor goes on where it was.",
+    )
+    verdict_s: float = Field(0.6, ge=0.2, le=2, description="Longest time that the tutor is held for.")
     patience: float = Field(1.0, gt=0, le=3, description="What patient waits are multiplied by; beginners get 1.25 of it.")
     speculate: bool = Field(
         True,
@@ -111,12 +124,6 @@ class TurnSettings(Section):
         "and what is begun in vain costs tokens.",
     )
     max_guesses: int = Field(3, ge=0, description="Answers that may be begun in vain for one turn of the learner.")
-    barge_in: Literal["stock", "verdict"] = Field(
-        "verdict",
-        description="What a voice over the tutor does: stop it at once, or hold it until it is clear whether somebody wants "
-        "the turn; after noise, echo or a backchannel the tutor goes on where it was.",
-    )
-    verdict_s: float = Field(0.6, ge=0.2, le=2, description="Longest time that the tutor is held for.")
     smart_turn: bool = Field(True, description="Ask the smart-turn model whether a pause is the end (stock only).")
     incomplete_wait_s: float = Field(3.0, gt=0, description="Silence that ends a turn which smart-turn holds to be incomplete.")
     stop_timeout_s: float = Field(5.0, gt=0, description="Longest wait for words after the voice stopped.")
