@@ -24,6 +24,7 @@ BENCHES = {
     "guided": "bench.guided",
     "grammar": "bench.grammar",
     "turns": "bench.turns",
+    "barge": "bench.barge",
 }
 """Modules with ``async def run(quick, server_cores)``, which gives figures, peer, ratios and, where it judges, checks."""
 

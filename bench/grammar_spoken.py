@@ -20,6 +20,7 @@ from agent.record import Turn, Word
 from bench.grammar_score import edits, tokens
 from bench.hearing import hear
 from bench.speech import speech_dir, synthesise
+from bench.stats import wilson
 from web.talk.wavs import read_wav
 
 RATE_HZ = 16_000
@@ -51,7 +52,7 @@ def measure(quick: bool) -> dict[str, Any]:
             "false_per_100_words": round(100 * false / words, 2) if words else None,
             "words_judged_share": round(judged / words, 3) if words else None,
             "pairs_false_share": round(sum(one[how]["false"] for one in heard) / (2 * n), 3),
-            "pairs_false_ci95": _wilson(sum(one[how]["false"] for one in heard), 2 * n),
+            "pairs_false_ci95": wilson(sum(one[how]["false"] for one in heard), 2 * n),
             "pairs_found_share": round(sum(one[how]["found"] for one in heard) / n, 3),
         }
     # The worse of the two ways is what counts.
@@ -121,11 +122,3 @@ def _pairs() -> list[tuple[str, list[str]]]:
     rows = [json.loads(line) for line in DEV.read_text(encoding="utf-8").splitlines()]
     step = max(1, len(rows) // PAIRS)
     return [(row["text"], row["corrections"]) for row in rows[::step]][:PAIRS]
-
-
-def _wilson(hits: int, n: int) -> list[float]:
-    """The 95 % interval of a share (Wilson 1927)."""
-    z = 1.96
-    p = hits / n
-    middle, spread = p + z * z / (2 * n), z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
-    return [round((middle - spread) / (1 + z * z / n), 3), round((middle + spread) / (1 + z * z / n), 3)]

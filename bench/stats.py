@@ -46,3 +46,11 @@ def bootstrap_ratio_ci(
 def ratio(ours: float | None, peer: float | None) -> float | None:
     """``ours / peer`` to 0.001; ``None`` where one of them is missing or the peer's is zero."""
     return round(ours / peer, 3) if ours is not None and peer else None
+
+
+def wilson(hits: int, n: int) -> list[float]:
+    """The 95 % interval of a share of ``n`` cases, one or more (Wilson 1927), to 0.001."""
+    z = 1.96
+    p = hits / n
+    middle, spread = p + z * z / (2 * n), z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
+    return [round((middle - spread) / (1 + z * z / n), 3), round((middle + spread) / (1 + z * z / n), 3)]
