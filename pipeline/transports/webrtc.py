@@ -31,8 +31,8 @@ SDK_READY_S = 10.0
 """A client SDK that never sends its client-ready is not waited for any longer."""
 FLUSH_TIMEOUT_S = 0.5
 RECEIVER_BEHIND_S = 0.07
-"""From a packet's leaving to its being played by a receiver that says nothing of it: the jitter buffer and the loudspeaker, 42 and
-30 ms in Chromium beside its server."""
+"""From a packet's leaving to its being played by a receiver that says nothing of it: the jitter buffer and the loudspeaker, 42
+and 30 ms in Chromium beside its server."""
 _WATCH_S = 0.25
 _TIMER_LATE_S = 0.01
 _TIMER_PUT_OFF_S = 0.005
