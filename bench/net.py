@@ -58,6 +58,8 @@ BEFORE_S, AFTER_S = 0.3, 1.0
 POLL_S = 0.02
 MAX_ADDED_MS = 60.0
 MAX_WORDS_RATIO = 1.2
+ENOUGH_DRAWS = 0.95
+"""Share of a bootstrap's draws in which the clean calls lose a word at all; the others have no ratio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
     texts = await recognise_all([turn.audio for turn in turns], all_cores)
     for turn, text in zip(turns, texts, strict=True):
         turn.lost_words = words_lost(words(turn.said.text), words(text))
-    return report(calls, len(synthetic), len(real), rounds)
+    return report(calls, len(synthetic), len(real), rounds, judge_words=not quick)
 
 
 def synthetic_said(folder: Path) -> list[Said]:
@@ -328,9 +330,10 @@ def words_ratio_ci(clean: Sequence[NetCall], calls: Sequence[NetCall], *, seed: 
     table = np.array([[*_lost_of(clean, name), *_lost_of(calls, name)] for name in names], dtype=np.float64)
     draws = np.random.default_rng(seed).integers(0, len(names), (RESAMPLES, len(names)))
     clean_lost, clean_said, lost, said = np.moveaxis(table[draws].sum(axis=1), 1, 0)
-    if not clean_lost.all():
+    if np.mean(clean_lost > 0) < ENOUGH_DRAWS:
         return None
-    low, high = np.percentile(lost / said / (clean_lost / clean_said), [2.5, 97.5])
+    told = clean_lost > 0
+    low, high = np.percentile((lost / said)[told] / (clean_lost / clean_said)[told], [2.5, 97.5])
     return round(float(low), 2), round(float(high), 2)
 
 
@@ -349,8 +352,10 @@ def _times(calls: Sequence[NetCall]) -> list[float]:
     return [turn.v2v_ms for call in calls for turn in call.turns if turn.v2v_ms is not None and not turn.said.real]
 
 
-def report(calls: dict[str, list[NetCall]], synthetic: int, real: int, rounds: int) -> dict[str, Any]:
-    """The benchmark's result, without the machine."""
+def report(
+    calls: dict[str, list[NetCall]], synthetic: int, real: int, rounds: int, *, judge_words: bool = True
+) -> dict[str, Any]:
+    """The benchmark's result, without the machine. The few dozen words of a quick run tell nothing about 1.2: not judged."""
     ours, peer = figures(calls["net"]), figures(calls["net_peer"])
     return {
         "figures": ours,
@@ -362,7 +367,7 @@ def report(calls: dict[str, list[NetCall]], synthetic: int, real: int, rounds: i
         },
         "checks": {
             "v2v_added_ms": _check(ours["v2v_added_ms"], MAX_ADDED_MS),
-            "words_lost_ratio": _check(ours["words_lost_ratio"], MAX_WORDS_RATIO),
+            **({"words_lost_ratio": _check(ours["words_lost_ratio"], MAX_WORDS_RATIO)} if judge_words else {}),
             "stuck_calls": _check(ours["stuck_calls"], 0),
         },
         "settings_hash": settings_hash(),

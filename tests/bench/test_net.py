@@ -224,6 +224,7 @@ def test_what_was_not_measured_does_not_pass():
         "words_lost_ratio": False,
         "stuck_calls": False,
     }
+    assert "words_lost_ratio" not in report({"net": [], "net_peer": []}, 0, 0, 1, judge_words=False)["checks"]
 
 
 @pytest.mark.parametrize("subject", ["net", "net_peer"])
