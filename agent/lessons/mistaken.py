@@ -28,9 +28,11 @@ def mistaken(question: Question, level: Level, values: Mapping[str, SlotValues])
     right = {normal(sentence) for sentence in question.expected(level)}
     pairs: dict[str, tuple[str, str]] = {}
     for pattern, mistake, sentence in _in_turn(rows):
+        if len(pairs) == MAX_MISTAKEN:
+            break
         mended = _mended(pattern, mistake, sentence, values)
         key = normal(sentence)
-        if mended is not None and normal(mended) != key and key not in right and len(pairs) < MAX_MISTAKEN:
+        if mended is not None and normal(mended) != key and key not in right:
             pairs.setdefault(key, (sentence, mended))
     return tuple(pairs.values())
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice, product
 
 from agent.lessons.heard import Heard, normal
@@ -55,9 +56,15 @@ class SlotValues:
     def display(self, spoken: str) -> str:
         """A captured value as it is written: ``spoken`` is in normal form."""
         for value in self.values:
-            if normal(value) == spoken:
+            if _normal_value(value) == spoken:
                 return value
         return spoken.title() if self.proper else spoken
+
+
+@lru_cache(maxsize=4096)
+def _normal_value(value: str) -> str:
+    """A slot's value in normal form; a turn asks for that of the same ones hundreds of times."""
+    return normal(value)
 
 
 def with_article(noun: str) -> str:
