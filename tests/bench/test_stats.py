@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from bench.stats import bootstrap_ci, bootstrap_ratio_ci, percentile, ratio
+from bench.stats import bootstrap_ci, bootstrap_ratio_ci, percentile, ratio, wilson
 
 
 def test_percentiles() -> None:
@@ -56,3 +56,9 @@ def test_the_interval_of_a_quotient_holds_it_and_is_wider_than_nothing() -> None
     assert low < 0.5 < high
     assert high - low < 0.1
     assert bootstrap_ratio_ci(ours, [1.0]) is None
+
+
+def test_wilsons_interval_holds_the_share_and_stays_within_0_and_1():
+    assert wilson(0, 100) == [0.0, 0.037]
+    assert wilson(50, 100) == [0.404, 0.596]
+    assert wilson(100, 100) == [0.963, 1.0]
