@@ -8,6 +8,7 @@ in for it. FFmpeg decodes at 48 kHz only; its own resampler brings that to 16 kH
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from fractions import Fraction
 
 import numpy as np
@@ -25,7 +26,7 @@ from pipeline.transports.rtp import OPUS_CLOCK_HZ
 FRAME_S = 0.02
 ENCODER_FRAME_SAMPLES = int(OUTPUT_RATE_HZ * FRAME_S)
 RESAMPLER_DELAY_S = 0.001
-_LOW_DELAY_FROM_BPS = 48_000
+LOW_DELAY_FROM_BPS = 48_000
 _SAME_SILENCES = 10
 Pcm16 = npt.NDArray[np.int16]
 
@@ -61,29 +62,10 @@ def packet_duration_s(payload: bytes) -> float:
     return duration_ms / 1000
 
 
-class Encoder:
-    """24 kHz mono to Opus, 20 ms a packet.
+class PacketEncoder(ABC):
+    """24 kHz mono pcm16 to Opus packets of 20 ms. Lasting silence is encoded once."""
 
-    From 48 kb/s on, where libopus codes speech with CELT in any mode, the low-delay mode saves 4 ms of look-ahead; below that
-    the speech mode (SILK) sounds better.
-    """
-
-    def __init__(self, bitrate_bps: int, complexity: int) -> None:
-        codec = CodecContext.create("libopus", "w")
-        assert isinstance(codec, AudioCodecContext)
-        codec.bit_rate = bitrate_bps
-        codec.format = "s16"
-        codec.layout = "mono"
-        codec.sample_rate = OUTPUT_RATE_HZ
-        codec.time_base = Fraction(1, OUTPUT_RATE_HZ)
-        codec.options = {
-            "application": "lowdelay" if bitrate_bps >= _LOW_DELAY_FROM_BPS else "voip",
-            "compression_level": str(complexity),
-            "frame_duration": str(int(FRAME_S * 1000)),
-        }
-        codec.thread_count = 1  # FFmpeg would keep one per core, idle
-        self._codec = codec
-        self._pts = 0
+    def __init__(self) -> None:
         self._silence = b""  # the last packet of silence
         self._same = 0  # how many packets of silence in a row were the same
 
@@ -95,8 +77,8 @@ class Encoder:
     def encode_silence(self) -> bytes:
         """One packet of silence.
 
-        libopus soon makes the same packet of it each time. From then on that one is given without asking: a tutor is silent for
-        more than half of a call, and encoder and decoder have both come to rest.
+        In its low-delay mode libopus soon makes the same packet of it each time. From then on that one is given without asking:
+        a tutor is silent for more than half of a call, and encoder and decoder have both come to rest.
         """
         if self._same >= _SAME_SILENCES:
             return self._silence
@@ -104,6 +86,35 @@ class Encoder:
         self._same = self._same + 1 if packet == self._silence else 0
         self._silence = packet
         return packet
+
+    @abstractmethod
+    def _encode(self, samples: Pcm16) -> bytes: ...
+
+
+class Encoder(PacketEncoder):
+    """24 kHz mono to Opus, 20 ms a packet.
+
+    From 48 kb/s on, where libopus codes speech with CELT in any mode, the low-delay mode saves 4 ms of look-ahead; below that
+    the speech mode (SILK) sounds better.
+    """
+
+    def __init__(self, bitrate_bps: int, complexity: int) -> None:
+        super().__init__()
+        codec = CodecContext.create("libopus", "w")
+        assert isinstance(codec, AudioCodecContext)
+        codec.bit_rate = bitrate_bps
+        codec.format = "s16"
+        codec.layout = "mono"
+        codec.sample_rate = OUTPUT_RATE_HZ
+        codec.time_base = Fraction(1, OUTPUT_RATE_HZ)
+        codec.options = {
+            "application": "lowdelay" if bitrate_bps >= LOW_DELAY_FROM_BPS else "voip",
+            "compression_level": str(complexity),
+            "frame_duration": str(int(FRAME_S * 1000)),
+        }
+        codec.thread_count = 1  # FFmpeg would keep one per core, idle
+        self._codec = codec
+        self._pts = 0
 
     def _encode(self, samples: Pcm16) -> bytes:
         frame = AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")

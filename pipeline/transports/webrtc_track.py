@@ -14,7 +14,8 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from av.packet import Packet
 
 from pipeline.messages import OUTPUT_RATE_HZ
-from pipeline.transports.opus import ENCODER_FRAME_SAMPLES, FRAME_S, Encoder, Pcm16
+from pipeline.transports import opus_library
+from pipeline.transports.opus import ENCODER_FRAME_SAMPLES, FRAME_S, PacketEncoder, Pcm16
 from pipeline.transports.rtp import OPUS_CLOCK_HZ, SentPositions
 from pipeline.transports.timing import PlayoutLedger
 
@@ -98,7 +99,7 @@ class OutputTrack(MediaStreamTrack):
             raise ValueError(f"the ledger counts at {ledger.rate_hz} Hz, the track sends {OUTPUT_RATE_HZ} Hz")
         self.sent_timestamp = sent_timestamp
         self._ledger = ledger
-        self._encoder: Encoder | None = Encoder(bitrate_bps, complexity)
+        self._encoder: PacketEncoder | None = opus_library.make_encoder(bitrate_bps, complexity)
         self._clock = clock
         self._pacer = Pacer()
         self._positions = SentPositions(OUTPUT_RATE_HZ)
@@ -167,7 +168,8 @@ class OutputTrack(MediaStreamTrack):
         while self._queued and self._queued + len(samples) > AHEAD_SAMPLES:
             self._moved.clear()
             try:
-                await asyncio.wait_for(self._moved.wait(), WRITE_TIMEOUT_S)
+                async with asyncio.timeout(WRITE_TIMEOUT_S):  # unlike wait_for it makes no task of each wait
+                    await self._moved.wait()
             except TimeoutError:
                 if self._held:
                     continue

@@ -7,6 +7,7 @@ louder than they foretell is echo. A voice that speaks at the same time is loude
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
@@ -40,8 +41,8 @@ def level_db(pcm16: bytes) -> float:
     samples = np.frombuffer(pcm16, np.int16).astype(np.float32)
     if not len(samples):
         return FLOOR_DB
-    rms = float(np.sqrt(np.mean(samples * samples))) / 32768.0
-    return max(FLOOR_DB, 20.0 * float(np.log10(max(rms, 1e-9))))
+    rms = math.sqrt(float(np.dot(samples, samples)) / len(samples)) / 32768.0
+    return max(FLOOR_DB, 20.0 * math.log10(max(rms, 1e-9)))
 
 
 class EchoPath:
