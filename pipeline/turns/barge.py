@@ -264,7 +264,7 @@ class BargeIn:
         """When the passing of time would decide something; ``None`` where only an observation can."""
         if self._event is None or self._event.resumed_s is not None:
             return None
-        return self._event.ducked_s + self._p.verdict_s
+        return min(self._event.ducked_s + self._p.verdict_s, self._event.last_voiced_s + self._p.quiet_s)
 
     def turn_began(self, now_s: float) -> None:
         """The learner has the turn, by somebody else's decision."""
