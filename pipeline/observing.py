@@ -216,7 +216,7 @@ class CallObserver:
 
     async def _on_stt(self, _processor: Any, frame: Frame) -> None:
         if isinstance(frame, TranscriptionFrame):
-            self._clock.stt_final(time.monotonic())
+            self._clock.stt_final(time.monotonic(), empty=not frame.text.strip())
             self._watch.words(time.monotonic())
             if frame.text.strip():
                 self._segments.append(frame)

@@ -68,9 +68,9 @@ class TurnClock:
         if self._row is not None:
             self._row.user_stop = _ms(at_s)
 
-    def stt_final(self, at_s: float) -> None:
-        """The words of the turn are final; a later final of the same turn replaces it."""
-        if self._row is not None:
+    def stt_final(self, at_s: float, *, empty: bool = False) -> None:
+        """The words of the turn are final; a later final of the same turn replaces it, unless it is ``empty``."""
+        if self._row is not None and not (empty and self._row.stt_final is not None):
             self._row.stt_final = _ms(at_s)
 
     def end_of_turn(self, at_s: float) -> None:

@@ -39,6 +39,18 @@ def test_a_whole_turn_makes_one_row_in_ms():
     assert row.verdict is None
 
 
+def test_a_final_without_words_does_not_take_the_place_of_one_with():
+    clock, rows = collect()
+    clock.turn_started()
+    answer(clock, 1, "u1", 1.0)
+    clock.stt_final(1.5, empty=True)
+    assert rows[0].stt_final == 1250
+    clock.turn_started()
+    clock.stt_final(2.0, empty=True)
+    assert clock.row is not None
+    assert clock.row.stt_final == 2000
+
+
 def test_the_first_mark_of_the_decision_counts():
     clock, rows = collect()
     clock.turn_started()
