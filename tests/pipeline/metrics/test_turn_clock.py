@@ -85,12 +85,13 @@ def test_a_late_packet_of_the_old_answer_does_not_touch_the_new_row():
     clock.turn_started()
     answer(clock, 1, "old", 1.0)
     clock.turn_started(onset_s=3.0)
+    clock.ducked(3.1)
     clock.stopped(3.25)
     clock.heard("old", 3.3)
     answer(clock, 3, "new", 4.0)
     assert [r.turn for r in rows] == [1, 1, 3]
     last = rows[-1]
-    assert (last.onset, last.stopped, last.verdict, last.barge_in_ms) == (3_000, 3_250, "real", 250)
+    assert (last.onset, last.ducked, last.stopped, last.verdict, last.barge_in_ms) == (3_000, 3_100, 3_250, "real", 250)
     assert rows[1].stopped is None
 
 

@@ -308,18 +308,22 @@ async def test_a_newer_database_is_refused(tmp_path: Path) -> None:
         await open_store(tmp_path)
 
 
-async def test_a_database_of_before_uploads_is_brought_up_to_date(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lacks", "version"), [(["source", "backchannels"], 1), (["backchannels"], 2)])
+async def test_an_older_database_is_brought_up_to_date(tmp_path: Path, lacks: list[str], version: int) -> None:
     store = await open_store(tmp_path)
     await store.open(call())
     await store.add_turn("s1", turn(1))
     await store.close()
     connection = sqlite3.connect(tmp_path / FILE_NAME)
-    connection.execute("ALTER TABLE turns DROP COLUMN source")
-    connection.execute("PRAGMA user_version = 1")
+    for column in lacks:
+        connection.execute(f"ALTER TABLE turns DROP COLUMN {column}")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     store = await open_store(tmp_path)
-    await store.add_turn("s1", turn(3, source="upload"))
-    assert [t.source for t in (await store.load_record("s1")).turns] == ["live", "upload"]
+    await store.add_turn("s1", turn(3, source="upload", backchannels=[Word("mm hmm", 1.0, 1.0)]))
+    turns = (await store.load_record("s1")).turns
+    assert [t.source for t in turns] == ["live", "upload"]
+    assert [t.backchannels for t in turns] == [[], [Word("mm hmm", 1.0, 1.0)]]
     await store.close()
     await (await open_store(tmp_path)).close()
 
