@@ -35,7 +35,6 @@ from av.error import FFmpegError
 
 from bench.load_speech import CYCLE_S, FRAME_S, FRAME_SAMPLES, Cycle, cycles
 from bench.speech import RATE_HZ
-from pipeline.log import import_quietly
 from pipeline.transports.aiortc_private import tap_audio
 from web.talk.listening import VOICED_PEAK, peak
 
@@ -251,7 +250,6 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--cpu", type=int, help="the core to run on")
     options = parser.parse_args()
-    import_quietly()
     if options.cpu is not None:
         os.sched_setaffinity(0, {options.cpu})
     url = options.url

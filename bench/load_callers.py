@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class Callers:
                         stdin=asyncio.subprocess.PIPE,
                         stdout=asyncio.subprocess.PIPE,
                         limit=_LINE_LIMIT,
+                        env={**os.environ, "LOGURU_LEVEL": "WARNING"},
                     )
                 )
             ready = await asyncio.gather(*(self._read(process) for process in self._processes))
