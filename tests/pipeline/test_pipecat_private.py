@@ -1,5 +1,6 @@
 """What the private adapter relies on in pipecat is still there and gives what the stock analyzers give."""
 
+import asyncio
 import importlib.metadata
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,8 +9,21 @@ import pytest
 from pipecat.audio.turn.smart_turn.local_smart_turn_v3 import LocalSmartTurnAnalyzerV3
 from pipecat.audio.vad.silero import SileroVADAnalyzer
 from pipecat.audio.vad.vad_analyzer import VADParams, VADState
+from pipecat.frames.frames import Frame, InputAudioRawFrame, TextFrame
+from pipecat.pipeline.pipeline import Pipeline
+from pipecat.pipeline.worker import PipelineWorker
+from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
+from pipecat.workers.runner import WorkerRunner
 
-from pipeline.pipecat_private import SUPPORTED_PIPECAT, SharedSileroVAD, SharedSmartTurn, load_silero, load_smart_turn
+from pipeline.pipecat_private import (
+    SUPPORTED_PIPECAT,
+    AudioPath,
+    SharedSileroVAD,
+    SharedSmartTurn,
+    load_silero,
+    load_smart_turn,
+    quieten_observers,
+)
 
 
 def test_the_adapter_was_written_for_the_installed_version():
@@ -100,3 +114,56 @@ async def test_the_shared_turn_model_judges_as_the_stock_one_does():
             await analyzer.cleanup()
         assert results[0] == pytest.approx(results[1], abs=1e-5)
         assert executor.submit(int).result(timeout=5) == 0, "cleaning up one call must leave the shared executor running"
+
+
+class Stage(FrameProcessor):
+    """Passes everything on and remembers it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Frame] = []
+        self.text = asyncio.Event()
+
+    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
+        await super().process_frame(frame, direction)
+        if isinstance(frame, InputAudioRawFrame | TextFrame):
+            self.seen.append(frame)
+        if isinstance(frame, TextFrame):
+            self.text.set()
+        await self.push_frame(frame, direction)
+
+
+async def test_audio_reaches_recogniser_and_detector_in_order_and_nobody_behind_them():
+    source, stt, user, behind = Stage(), Stage(), Stage(), Stage()
+    listened: list[Frame] = []
+
+    def fails(_source: FrameProcessor, frame: Frame) -> None:
+        raise ValueError("a listener of its own")
+
+    source.add_event_handler("on_before_push_frame", fails)
+    source.add_event_handler("on_before_push_frame", lambda _source, frame: listened.append(frame))
+    path = AudioPath(source, stt, user)
+    worker = PipelineWorker(Pipeline([source, stt, user, behind]), enable_rtvi=True, idle_timeout_secs=None)
+    quieten_observers(worker)
+    runner = WorkerRunner(handle_sigint=False)
+    await runner.add_workers(worker)
+    running = asyncio.create_task(runner.run())
+    audio = [InputAudioRawFrame(bytes(640), 16_000, 1) for _ in range(4)]
+    # Before the start it waits for the stages; later it comes straight, or as a frame that somebody pushed.
+    assert path.put(audio[0])
+    await worker.queue_frame(audio[1])
+    await worker.queue_frame(TextFrame("one"))
+    await asyncio.wait_for(behind.text.wait(), 20)
+    behind.text.clear()
+    assert path.put(audio[2])
+    assert path.put(audio[3])
+    assert not path.put(audio[3], limit=1), "one waits already"
+    await worker.queue_frame(TextFrame("two"))
+    await asyncio.wait_for(behind.text.wait(), 20)
+    await worker.cancel()
+    await running
+    for stage in (stt, user):
+        assert [frame for frame in stage.seen if isinstance(frame, InputAudioRawFrame)] == audio
+    assert [frame for frame in listened if isinstance(frame, InputAudioRawFrame)] == audio
+    assert [frame.text for frame in behind.seen if isinstance(frame, TextFrame)] == ["one", "two"]
+    assert len(behind.seen) == 2
