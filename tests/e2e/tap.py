@@ -41,7 +41,7 @@ TAP = """
     tap(context.createMediaStreamSource(stream));
   }, 5);
   const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-  const VOICED = 0.003;
+  const VOICED = 0.001; // what the server takes for voiced over WebRTC: -60 dBFS
   /** When the first voiced sample after `after` was played. */
   window.__onset = (after = 0) => window.__played.find(([at, peak]) => at > after && peak > VOICED)?.[0];
   window.__lastVoiced = () => window.__played.findLast(([, peak]) => peak > VOICED)?.[0];
