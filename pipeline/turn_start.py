@@ -49,6 +49,9 @@ from pipeline.turns.barge import (
 )
 from pipeline.turns.echo import level_db
 
+EXPECTED_DOUBT = 0.2
+"""What is taken off the confidence of an expected reply: who looks for a few finds one of them in any short sound."""
+
 
 class Audience(Protocol):
     """Who keeps the record of a call."""
@@ -242,4 +245,7 @@ class VerdictTurnStart(BaseUserTurnStartStrategy):
 def _confidence(frame: TranscriptionFrame) -> float | None:
     """The mean confidence of the words of a final, ``None`` where its recogniser gives none."""
     values = [w.confidence for w in getattr(frame.result, "words", ()) if w.confidence is not None]
-    return sum(values) / len(values) if values else None
+    if not values:
+        return None
+    doubt = EXPECTED_DOUBT if getattr(frame.result, "source", "free") == "expected" else 0.0
+    return sum(values) / len(values) - doubt

@@ -153,11 +153,13 @@ class Parameters:
     ``verdict_s`` is the longest hold. ``start_s`` of windows of at least ``start_probability`` hold the tutor; in a hold,
     windows of at least ``voiced`` count as voice, unless they are ``fall_db`` below its loudest: the detector goes on for up to
     0.1 s after a voice. That exception does not hold for who speaks again within ``again_s`` of a verdict: who insists is to be
-    believed sooner. ``quiet_s`` of silence end a voice before the verdict is due, ``over_s`` when
-    it is. A voice of less than ``noise_s`` without words is noise. A word counts only in a voice of ``word_voice_s``; a single
-    one that is not final only in one of ``lone_word_s``; a final one of a voice that was judged already only from
-    ``confidence`` up, for ``overturn_s`` after that verdict. Where the tutor has at most ``answer_s`` left to say, a voice of
-    ``noise_s`` is an answer to it and no backchannel. An echo is heard for up to ``echo_tail_s`` after the tutor.
+    believed sooner. ``quiet_s`` of silence end a voice before the verdict is due, ``over_s`` when it is. A voice of less than
+    ``noise_s`` without words is noise.
+
+    Words count only in a voice of ``word_voice_s``: final ones from ``confidence`` up, also for ``overturn_s`` after the
+    verdict; ones that may still change if there are ``partial_words``, since a recogniser finds one or two in any noise. Where
+    the tutor has at most ``answer_s`` left to say, a voice of ``noise_s`` is an answer to it and no backchannel. An echo is
+    heard for up to ``echo_tail_s`` after the tutor.
     """
 
     verdict_s: float = 0.6
@@ -170,8 +172,8 @@ class Parameters:
     over_s: float = 0.06
     noise_s: float = 0.25
     word_voice_s: float = 0.2
-    lone_word_s: float = 0.35
-    confidence: float = 0.5
+    partial_words: int = 3
+    confidence: float = 0.7
     overturn_s: float = 3.0
     answer_s: float = 0.8
     echo_tail_s: float = 0.3
@@ -393,13 +395,11 @@ class BargeIn:
         """Whether words that are no backchannel were likely said."""
         if event.voiced_s < self._p.word_voice_s:
             return False
-        if event.resumed_s is not None:
-            if heard.time_s - event.resumed_s > self._p.overturn_s or not heard.final:
-                return False
-            return heard.confidence is None or heard.confidence >= self._p.confidence
-        if heard.final:
-            return heard.confidence is None or heard.confidence >= self._p.confidence / 2
-        return len(heard.words) >= 2 or event.voiced_s >= self._p.lone_word_s
+        if not heard.final:
+            return event.resumed_s is None and len(heard.words) >= self._p.partial_words
+        if event.resumed_s is not None and heard.time_s - event.resumed_s > self._p.overturn_s:
+            return False
+        return heard.confidence is None or heard.confidence >= self._p.confidence
 
     # What follows
 
