@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from loguru import logger
 from pipecat.audio.vad.vad_analyzer import VADParams
 
 from bench import barge_onset
@@ -50,7 +51,7 @@ async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         events, made_of = build(Path(scratch), folder, quick=quick)
     _events[:] = [event for event in events if event.half == REPORTED]
-    with ProcessPoolExecutor(2, mp_context=get_context("fork"), initializer=import_quietly) as pool:
+    with ProcessPoolExecutor(2, mp_context=get_context("fork"), initializer=_quietly) as pool:
         onset = pool.submit(barge_onset.measure, folder, quick)
         stock = _played(pool, _stock)
         ours = _played(pool, _oracle)
@@ -77,6 +78,11 @@ async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
 
 
 # Trials, in processes of their own
+
+
+def _quietly() -> None:
+    import_quietly()
+    logger.disable("pipecat")  # it tells of every detector that is made
 
 
 def _played(pool: ProcessPoolExecutor, player: Callable[[int], Outcome], every: int = 1) -> list[Outcome]:

@@ -1,6 +1,6 @@
 """How soon a voice is found, and how often noise is taken for one: Parley's voice detector beside stock pipecat's.
 
-Sentences of learners at three levels and recorded noises at three, each after a second of a quiet room, once through Silero;
+Sentences of learners at four levels and recorded noises at three, each after a second of a quiet room, once through Silero;
 the rules of both detectors are then asked about the same probabilities. The delay is from the first voiced sample (the first
 10 ms within 26 dB of the loudest) to the window by which the detector speaks. Only the half of the speakers and recordings is
 reported on which no parameter was chosen; ``chosen_on`` is the other.
@@ -26,6 +26,8 @@ from bench.turn_trials import room_tone
 from pipeline.pipecat_private import load_silero
 from pipeline.settings.tree import VADSettings
 
+VOICE_LEVELS_DB = (-25.0, *LEVELS_DB)
+"""A headset's, and those of the trials."""
 LEAD_S = 1.0
 LATE_S = 1.0
 """A voice that is not found within this is missed."""
@@ -72,7 +74,7 @@ def figures_of(heard: Sequence[Heard], rule: Rule) -> dict[str, Any]:
     """Onset delays in ms and shares missed at each level, and starts at noise in a minute."""
     out: dict[str, Any] = {}
     delays_of: list[float] = []
-    for level_db in LEVELS_DB:
+    for level_db in VOICE_LEVELS_DB:
         voices = [one for one in heard if one.onset_s is not None and one.level_db == level_db]
         found = [_delay_s(one, rule) for one in voices]
         delays = [1000 * delay for delay in found if delay is not None]
@@ -118,7 +120,7 @@ def _heard(speech_dir: Path, every: int) -> list[Heard]:
     out = []
     clips, _ = learners(speech_dir)
     for clip in clips[::every]:
-        for level_db in LEVELS_DB:
+        for level_db in VOICE_LEVELS_DB:
             loud = at_level(clip.pcm, level_db)
             lead_s = LEAD_S + rng.uniform(0.0, 0.5)
             windows = ears.hear(whole(after_quiet(loud, lead_s, rng.randrange(1 << 30))))
