@@ -153,8 +153,9 @@ class Parameters:
     ``verdict_s`` is the longest hold. ``start_s`` of windows of at least ``start_probability`` hold the tutor; in a hold,
     windows of at least ``voiced`` count as voice, unless they are ``fall_db`` below its loudest: the detector goes on for up to
     0.1 s after a voice. That exception does not hold for who speaks again within ``again_s`` of a verdict: who insists is to be
-    believed sooner. ``quiet_s`` of silence end a voice before the verdict is due, ``over_s`` when it is. A voice of less than
-    ``noise_s`` without words is noise.
+    believed sooner, and with ``insist_s`` of voice also where the voice detector, which wants clearer ones, reports none.
+    ``quiet_s`` of silence end a voice before the verdict is due, ``over_s`` when it is. A voice of less than ``noise_s``
+    without words is noise.
 
     Words count only in a voice of ``word_voice_s``: final ones from ``confidence`` up, also for ``overturn_s`` after the
     verdict; ones that may still change if there are ``partial_words``, since a recogniser finds one or two in any noise. Where
@@ -168,6 +169,7 @@ class Parameters:
     voiced: float = 0.4
     fall_db: float = 18.0
     again_s: float = 1.5
+    insist_s: float = 0.3
     quiet_s: float = 0.2
     over_s: float = 0.06
     noise_s: float = 0.25
@@ -397,6 +399,8 @@ class BargeIn:
             return False
         if not heard.final:
             return event.resumed_s is None and len(heard.words) >= self._p.partial_words
+        if event.resumed_s is not None and len(heard.words) == 1 and heard.words[0] in self.speech.words:
+            return False  # of an echo that ended when the tutor was held, one word may be all that is whole
         if event.resumed_s is not None and heard.time_s - event.resumed_s > self._p.overturn_s:
             return False
         return heard.confidence is None or heard.confidence >= self._p.confidence
@@ -420,7 +424,7 @@ class BargeIn:
                 self._interrupt(now_s, event, decisions)
             else:
                 self._resume(now_s, event, decisions)
-        elif due and event.detected:
+        elif due and (event.detected or (event.again and event.voiced_s >= self._p.insist_s)):
             self._interrupt(now_s, event, decisions)
         elif due:
             self._resume(now_s, event, decisions)

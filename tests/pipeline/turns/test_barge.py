@@ -105,6 +105,24 @@ def test_a_voice_that_the_detector_does_not_report_is_none() -> None:
     assert player.kinds()[:2] == [Ducked, Resumed]
 
 
+def test_who_insists_is_believed_before_the_detector_does() -> None:
+    player = Player()
+    player.play(0.9, 0.65, -55.0)
+    assert player.kinds() == [Ducked, Resumed, Ducked]
+    player.play(0.6, 0.65, -55.0)
+    assert player.kinds() == [Ducked, Resumed, Ducked, Interrupted]
+
+
+def test_one_word_of_the_tutors_own_overturns_no_verdict() -> None:
+    for word, after in (("market", [Ducked, Resumed]), ("sorry", [Ducked, Resumed, Interrupted])):
+        player = Player()
+        player.barge.speech = Speech(("at", "the", "market", "on"))
+        player.voice(0.3)
+        player.silence(0.5)
+        player.words(word, final=True, confidence=0.9)
+        assert player.kinds() == after
+
+
 def test_a_click_does_not_even_duck() -> None:
     player = Player()
     player.voice(0.06)
