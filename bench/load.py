@@ -91,7 +91,7 @@ async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
     cost = {subject: Cost() for subject in ("parley", "peer", "embedded")}
     for index in range(1 if quick else ROUNDS):
         for subject, found in cost.items():
-            await _cost(found, subject, server_core, caller_cores, measured_cycles=1 if quick else 2)
+            await _cost(found, subject, server_core, caller_cores, quick)
             _say(f"round {index + 1} {subject:>8}: {found.cpu_pct[-1]} % of a core, {found.mb_per_call[-1]} MB for a call")
     steps = {
         subject: await _held(subject, server_core, caller_cores, cost[subject], windows_s=CYCLE_S if quick else 2 * CYCLE_S)
@@ -193,7 +193,8 @@ def _median(values: list[float]) -> float | None:
     return round(sorted(values)[len(values) // 2], 2) if values else None
 
 
-async def _cost(cost: Cost, subject: str, cores: list[int], caller_cores: list[int], *, measured_cycles: int) -> None:
+async def _cost(cost: Cost, subject: str, cores: list[int], caller_cores: list[int], quick: bool) -> None:
+    settle_s = SETTLE_S if quick else CYCLE_S
     async with ServerProcess(subject, cores) as server, Callers(server.url, caller_cores) as callers:
         cost.speech_share = callers.speech_share
         await callers.add(1, of=CALLS)
@@ -202,13 +203,13 @@ async def _cost(cost: Cost, subject: str, cores: list[int], caller_cores: list[i
         await asyncio.sleep(SETTLE_S)
         idle = await _cpu_pct(server, IDLE_S)
         await callers.add(CALLS, of=CALLS)
-        await asyncio.sleep(CYCLE_S)
+        await asyncio.sleep(settle_s)
         await callers.reset()
-        busy = await _cpu_pct(server, measured_cycles * CYCLE_S)
+        busy = await _cpu_pct(server, CYCLE_S if quick else 2 * CYCLE_S)
         report = await callers.report()
         before_mb = server.facts().memory_mb
         await callers.add(CALLS_MORE, of=CALLS_MORE, offset=0.5)
-        await asyncio.sleep(CYCLE_S)
+        await asyncio.sleep(settle_s)
         after_mb = server.facts().memory_mb
         server.check()
     cost.cpu_pct.append(round((busy - idle) / CALLS, 2))
@@ -240,7 +241,7 @@ async def _steps_from(
     steps: list[Step] = []
     async with ServerProcess(subject, cores) as server, Callers(server.url, caller_cores) as callers:
         await callers.add(first, of=first)
-        await asyncio.sleep(CYCLE_S)
+        await asyncio.sleep(SETTLE_S)
         failed = 0
         for calls in range(first, MAX_CALLS + 1):
             if calls > first:
