@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from loguru import logger
-from pipecat.frames.frames import ControlFrame, EndFrame, Frame, InterruptionFrame, LLMContextFrame, SystemFrame
+from pipecat.frames.frames import EndFrame, Frame, InterruptionFrame, LLMContextFrame, SystemFrame
 from pipecat.processors.aggregators.llm_context import LLMContext, LLMContextMessage
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 
@@ -31,11 +31,6 @@ class WithdrawnFrame(InterruptionFrame):
     """Stops what LLM and voice do for a withdrawn guess. Goes no further than the gate."""
 
 
-@dataclass
-class _ReleaseFrame(ControlFrame):
-    """Stands in the gate's queue behind all that was made before the guess was confirmed."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Words:
     context_id: str
@@ -46,10 +41,12 @@ class HeldReply(FrameProcessor):
     """The gate: stands between the voice and the transport. ``words_to`` gets the words' times when their audio may go on."""
 
     def __init__(self) -> None:
-        super().__init__()
+        # Without a queue of its own, in which an interruption would overtake what it is to stop.
+        super().__init__(enable_direct_mode=True)
         self.words_to: OnWords | None = None
         self.on_interrupted: Callable[[], None] | None = None
         self._gate: Gate[Frame | _Words] = Gate()
+        self._interruptions = 0
 
     @property
     def holding(self) -> bool:
@@ -61,8 +58,14 @@ class HeldReply(FrameProcessor):
         self._gate.hold()
 
     async def release(self) -> None:
-        """Let go what is held, behind what is in the queue already."""
-        await self.queue_frame(_ReleaseFrame())
+        """Let go what is held; what comes meanwhile follows behind it."""
+        interruptions = self._interruptions
+        while items := self._gate.drain():
+            for item in items:
+                if interruptions != self._interruptions:
+                    return
+                await self._pass(item)
+        self._gate.release()
 
     def withdraw(self) -> None:
         """Drop what is held, and what comes until the ``WithdrawnFrame``."""
@@ -79,11 +82,8 @@ class HeldReply(FrameProcessor):
         if isinstance(frame, WithdrawnFrame):
             self._gate.mark()
             return
-        if isinstance(frame, _ReleaseFrame):
-            for item in self._gate.release():
-                await self._pass(item)
-            return
         if isinstance(frame, (InterruptionFrame, EndFrame)):
+            self._interruptions += 1
             self._gate.clear()
             if self.on_interrupted is not None:
                 self.on_interrupted()
