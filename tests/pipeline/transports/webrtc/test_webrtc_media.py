@@ -100,8 +100,9 @@ async def test_ledger_positions_are_the_samples_received(room, kit):
     for packet in client.packets:
         assert track.position_of(packet.timestamp) == ((packet.sequence - first.sequence) & 0xFFFF) * 480
     start = track.position_of(loud_ones[0].timestamp)
-    call.transport.playout.reported(start + 4_800, 100.0)
-    assert abs(call.transport.playout.heard_s("a", 100.0) - 0.2) < 0.021
+    at = time.monotonic()
+    call.transport.playout.reported(start + 4_800, at)
+    assert abs(call.transport.playout.heard_s("a", at) - 0.2) < 0.021
     assert track.position_of((client.packets[-1].timestamp + 48_000 * 60) & 0xFFFFFFFF) is None
     assert track.position_of((first.timestamp - 960) & 0xFFFFFFFF) is None
 
