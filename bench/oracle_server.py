@@ -7,8 +7,8 @@ from typing import Any
 from bench.subject import add_probe, announce, prepare
 
 
-def main() -> None:
-    """Serve until a signal."""
+def main(*, brief: bool = True) -> None:
+    """Serve until a signal; without ``brief`` with answers of six seconds, long enough to be interrupted."""
     listener, where = prepare()
     announce(listener)
 
@@ -21,7 +21,7 @@ def main() -> None:
     import uvicorn
 
     import pipeline.turn_stop
-    from bench.fakes import FakeEngine
+    from bench.fakes import FakeEngine, FakeLLM, FakeTTS
     from bench.oracle import Board, BriefLLM, BriefTTS, OracleSTT, add_oracle
     from bench.oracle_turns import told_turn_stop
     from bench.settings import bench_settings
@@ -45,8 +45,8 @@ def main() -> None:
     setattr(pipeline.turn_stop, "PatientTurnStop", turn_stop)  # noqa: B010
     engines = {
         "stt": FakeEngine("stt", lambda: OracleSTT(board)),
-        "llm": FakeEngine("llm", BriefLLM),
-        "tts": FakeEngine("tts", BriefTTS),
+        "llm": FakeEngine("llm", BriefLLM if brief else FakeLLM),
+        "tts": FakeEngine("tts", BriefTTS if brief else FakeTTS),
     }
     prepare_socket(listener)
     app = create_app(settings, engines=engines)

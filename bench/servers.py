@@ -27,6 +27,7 @@ SUBJECTS = {
     "fakes": "bench.fakes_server",
     "oracle": "bench.oracle_server",
     "oracle_peer": "bench.peers.oracle_stock_pipecat",
+    "barge": "bench.barge_server",
     "faulty": "bench.faulty_server",
     "faulty_peer": "bench.peers.faulty_stock_pipecat",
     "net": "bench.net_server",
