@@ -164,9 +164,9 @@ class Parameters:
     """
 
     verdict_s: float = 0.6
-    start_probability: float = 0.6
+    start_probability: float = 0.4
     start_s: float = 0.09
-    voiced: float = 0.4
+    voiced: float = 0.3
     fall_db: float = 18.0
     again_s: float = 1.5
     insist_s: float = 0.3
