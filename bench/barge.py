@@ -16,9 +16,11 @@ from typing import Any
 from loguru import logger
 from pipecat.audio.vad.vad_analyzer import VADParams
 
-from bench import barge_onset
-from bench.barge_events import Event, build
+from bench import barge_live, barge_onset
+from bench.barge_events import Event, build, half_of, learners
 from bench.barge_players import Ears, Embedded, Oracle, Outcome, play, play_stock
+from bench.barge_sounds import KINDS, RATE_HZ, Sound, backchannels, noise_dir, noises
+from bench.sentences import held_out
 from bench.settings import bench_settings, settings_hash
 from bench.speech import speech_dir
 from bench.stats import percentile, ratio, wilson
@@ -30,6 +32,9 @@ REPORTED = 1
 """The half of the trials that figures are of."""
 STOP_BY_S = 1.0
 """A tutor who stops later than this after the learner's last word did not stop for it."""
+LIVE, LIVE_QUICK = 10, 4
+"""Events of each sort that are tried in a whole call."""
+LIVE_S = 3.0
 QUICK_EMBEDDED = 4
 """With ``--quick`` the embedded recogniser hears every fourth trial."""
 FALSE_LOST_GOAL, REAL_STOPPED_GOAL = 0.03, 0.98
@@ -50,6 +55,7 @@ async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
         raise RuntimeError("the learners' recordings are needed (PARLEY_SPEECH_DIR)")
     with tempfile.TemporaryDirectory() as scratch:
         events, made_of = build(Path(scratch), folder, quick=quick)
+        live = await barge_live.measure(server_cores, held_out(folder)[0], _for_calls(Path(scratch), folder, quick))
     _events[:] = [event for event in events if event.half == REPORTED]
     with ProcessPoolExecutor(2, mp_context=get_context("fork"), initializer=_quietly) as pool:
         onset = pool.submit(barge_onset.measure, folder, quick)
@@ -63,6 +69,7 @@ async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
         **figures_of(ours),
         "embedded": figures_of(heard),
         "onset": onsets,
+        "live": live,
     }
     peer = {"name": "pipecat 1.14, VADUserTurnStartStrategy", **figures_of(stock)}
     return {
@@ -75,6 +82,18 @@ async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
         },
         "trials": [_row(one, other) for one, other in zip(ours, stock, strict=True)],
     }
+
+
+def _for_calls(scratch: Path, speech: Path, quick: bool) -> list[Sound]:
+    """A few sounds of the reported half, of every kind, learners and the others by turns."""
+    count = LIVE_QUICK if quick else LIVE
+    found = [*noises(noise_dir()), *backchannels(scratch)]
+    kinds = [[s for s in found if s.kind == kind and half_of(s.source) == REPORTED] for kind in (*KINDS, "backchannel")]
+    false = [sounds[n * 7 % len(sounds)] for n in range(count) for sounds in kinds]
+    # The tutor of the calls speaks for six seconds: a longer sentence would outlast it.
+    real = [s for s in learners(speech)[0] if half_of(s.source) == REPORTED and len(s.pcm) < LIVE_S * RATE_HZ]
+    chosen = [real[n * len(real) // count] for n in range(count)]
+    return [sound for n in range(count) for sound in (false[n], chosen[n])]
 
 
 # Trials, in processes of their own

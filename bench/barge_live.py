@@ -33,6 +33,7 @@ HELD_S = 0.1
 """A gap over this in the tutor's tone is a hold, or its end."""
 GOES_ON_S = 1.0
 """The tutor who goes on does so within this; one who was interrupted answers later, since the learner's turn has to end."""
+LAST_WORDS_S = 0.3
 WATCHED_S = 1.5
 OLD_ANSWER_S = 8.0
 
@@ -41,7 +42,7 @@ OLD_ANSWER_S = 8.0
 class LiveEvent:
     """What came of one event: ``ducked_ms`` from the onset to the tutor's silence, ``held_ms`` until it went on.
 
-    ``stopped``: it did not go on; ``None``: no answer was there to be interrupted.
+    ``stopped``: the turn was lost, or the learner's; ``None``: no answer was there to be interrupted.
     """
 
     kind: str
@@ -101,12 +102,12 @@ class BargeDialogue(ToldDialogue):
         silent = known(heard.end_of_run(onset, HELD_S))
         again = heard.first_voiced(silent)
         real = event.kind == "learner"
-        if silent > end + WATCHED_S - 2 * HELD_S or (again is None and silent - onset > OLD_ANSWER_S):
+        # A learner may be believed only after a hold: what counts is whether the tutor speaks over the last words.
+        stopped = not heard.sounding_at(end, LAST_WORDS_S) if real else again is None or again - silent > GOES_ON_S
+        if silent > end + (0.0 if real else GOES_ON_S) or (again is None and silent - onset > OLD_ANSWER_S):
             return LiveEvent(event.kind, event.name, real, stopped=False)  # it was not even held
-        ducked_ms = round(1000 * (silent - onset), 1)
-        if again is not None and again - silent <= GOES_ON_S:
-            return LiveEvent(event.kind, event.name, real, False, ducked_ms, round(1000 * (again - silent), 1))
-        return LiveEvent(event.kind, event.name, real, True, ducked_ms)
+        held_ms = None if again is None or again - silent > GOES_ON_S else round(1000 * (again - silent), 1)
+        return LiveEvent(event.kind, event.name, real, stopped, round(1000 * (silent - onset), 1), held_ms)
 
 
 def _missed(event: Sound) -> LiveEvent:
