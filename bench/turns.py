@@ -177,7 +177,15 @@ def curve_for(pauses: NDArray[np.float64]) -> Curve:
     """A waiting curve by which no more of ``pauses`` (probabilities) are cut than is allowed for each length."""
     at = {gap: float(np.quantile(pauses, 1 - MARGIN * share)) for gap, share in CUTOFF_GOALS.items()}
     slow = float(np.quantile(pauses, 0.5))
-    points = [(at[0.4], SHORTEST_S), (at[0.4], 0.42), (at[0.8], 0.8), (at[0.8], 0.82), (at[1.2], 1.2), (at[1.2], 1.25), (slow, 1.7)]
+    points = [
+        (at[0.4], SHORTEST_S),
+        (at[0.4], 0.42),
+        (at[0.8], 0.8),
+        (at[0.8], 0.82),
+        (at[1.2], 1.2),
+        (at[1.2], 1.25),
+        (slow, 1.7),
+    ]
     ordered: list[tuple[float, float]] = []
     for p, wait in points:
         ordered.append((min(p, ordered[-1][0]) if ordered else min(1.0, p), wait))

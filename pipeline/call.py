@@ -79,6 +79,7 @@ class Call:
         self._run: asyncio.Task[None] | None = None
         self._stages: dict[Stage, FrameProcessor] = {}
         self._keeper: Keeper | None = None
+        self._speculation: Speculation | None = None
         self._spare_lines = 0
 
     async def start(self) -> None:
@@ -92,7 +93,8 @@ class Call:
         try:
             stt, llm, tts = (services.engines[stage].create(session.call_state) for stage in ("stt", "llm", "tts"))
             guard_stt(stt, services.settings.faults.stt_timeout_s)
-            gate, speculation = self._speculation(llm)
+            gate, speculation = self._make_speculation(llm)
+            self._speculation = speculation
             vad = services.models.vad(services.settings.vad)
             start = self._start_strategy(vad)
             user, assistant = self._aggregators(vad, start, speculation)
@@ -150,7 +152,7 @@ class Call:
         """Whether the pipeline ended by itself."""
         return self._run is not None and self._run.done()
 
-    def _speculation(self, llm: FrameProcessor) -> tuple[HeldReply | None, Speculation | None]:
+    def _make_speculation(self, llm: FrameProcessor) -> tuple[HeldReply | None, Speculation | None]:
         services = self._session.services
         if services.settings.turns.end != "patient" or not services.settings.turns.speculate:
             return None, None
@@ -218,6 +220,11 @@ class Call:
         stage = next((name for name, processor in self._stages.items() if processor is frame.processor), "transport")
         prometheus.ERRORS.labels(stage).inc()
         logger.warning("{} failed: {}", stage, frame.error)
+        if self._speculation is not None and self._speculation.open and stage in ("llm", "tts"):
+            # Nobody is owed what was begun early. When the turn is over, the stage is asked again.
+            await self._speculation.withdraw()
+            await self._use_all()
+            return
         if stage != "transport" and self._keeper is not None:
             self._keeper.watch.failed(stage, str(frame.error), time.monotonic())
 
@@ -311,11 +318,14 @@ class Call:
         if self._observer is None:
             return False
         self._observer.excuse_turn()
+        await self._use_all()
+        return await self.interrupt()
+
+    async def _use_all(self) -> None:
         for processor in self._stages.values():
             # A service that pipecat has written off is tried again: how often is the keeper's to decide.
             if not processor.is_usable:
                 await processor.set_usable(True)
-        return await self.interrupt()
 
     async def say(self, text: str, *, spare: bool = False) -> None:
         """Say one line of the house, outside the lesson; ``spare``: with the spare voice, not the tutor's."""

@@ -16,8 +16,9 @@ from pipecat.utils.errors import ErrorCategory
 
 RunSTT = Callable[[bytes], AsyncGenerator[Frame | None, None]]
 
-CHUNK_S = 0.02
-"""Length of a chunk of streamed audio: once a recogniser hangs, each further chunk may take no longer than it lasts."""
+CHUNK_S = 0.005
+"""Once a recogniser hangs, each further chunk of streamed audio may take this long: a quarter of what it lasts, so that what
+has piled up behind the hang, an interruption too, gets through soon."""
 TELL_EVERY_S = 1.0
 
 
