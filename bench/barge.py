@@ -1,7 +1,7 @@
 """False and real interruptions: whether the tutor goes on after a cough or an "mm-hm", and stops for a learner who speaks.
 
-The trials are those of ``bench/barge_events.py``, played without a network and without waiting. What chose parameters may have
-seen one half of them (``Event.half`` 0); the figures are of the other.
+The trials are those of ``bench/barge_events.py``, played without a network and without waiting. Parameters are
+to be tried on one half of them (``Event.half`` 0); the figures are of the other.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Sentences of learners at four levels and recorded noises at three, each after a second of a quiet room, once through Silero;
 the rules of both detectors are then asked about the same probabilities. The delay is from the first voiced sample (the first
-10 ms within 26 dB of the loudest) to the window by which the detector speaks. Only the half of the speakers and recordings is
-reported on which no parameter was chosen; ``chosen_on`` is the other.
+10 ms within 26 dB of the loudest) to the window by which the detector speaks. One half of the speakers and recordings is
+reported; ``chosen_on`` is the other, for trying parameters.
 """
 
 from __future__ import annotations
