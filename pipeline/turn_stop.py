@@ -53,6 +53,12 @@ from pipeline.turns.endpoint import Pace
 
 NO_WINDOWS_S = 0.2
 """Without a window for this long (a muted microphone sends none) the voice detector's own word is taken for a pause."""
+AUDIO_LATE_S = 0.08
+"""Silence lasts no longer than the audio that it was heard in, and this: a process that stood still has audio waiting, in which
+the learner may have gone on."""
+NO_AUDIO_S = 1.0
+"""Unless there is none for this long, which is when pipecat's voice detector takes a voice to be over."""
+CHECK_AGAIN_S = 0.005
 
 
 def sentence_end(words: tuple[str, ...]) -> tuple[float, float]:
@@ -124,7 +130,7 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
             self._spawn(self._end())
         elif not self._detector.in_turn:
             # A voice that went on behind a turn that was ended before the voice detector had seen the end.
-            now_s = time.monotonic()
+            now_s = self._now()
             self._spawn(self._observe(VoiceEdge(now_s, True, now_s)))
 
     async def handle_user_turn_stopped(self) -> None:
@@ -139,6 +145,10 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
         self._parts, self._eager, self._is_final = [], "", False
         self._over = self._proposed = False
 
+    def _now(self) -> float:
+        now_s = time.monotonic()
+        return now_s if now_s - self._window_s > NO_AUDIO_S else min(now_s, self._window_s + AUDIO_LATE_S)
+
     def _on_window(self, probability: float, _window: bytes) -> None:
         self._window_s = time.monotonic()
         if self._detector.in_turn:
@@ -147,7 +157,7 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
     async def process_frame(self, frame: Frame) -> ProcessFrameResult:
         """Takes in what the frame tells."""
         await super().process_frame(frame)
-        now_s = time.monotonic()
+        now_s = self._now()
         match frame:
             case StartFrame():
                 await self.broadcast_frame(SpeechControlParamsFrame, turn_params=self._analyzer.params)
@@ -160,7 +170,7 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
                 await self._voice_started(now_s, frame.start_secs)
             case VADUserStoppedSpeakingFrame():
                 self._speaking = False
-                if now_s - self._window_s > NO_WINDOWS_S:
+                if time.monotonic() - self._window_s > NO_WINDOWS_S:
                     await self._observe(VoiceEdge(now_s, False, now_s - frame.stop_secs))
                 await self._end()
             case EagerTranscriptionFrame():
@@ -234,10 +244,10 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
     async def _ask(self, asked_s: float) -> None:
         probability = await self._analyzer.probability()
         if probability is not None:
-            await self._observe(SmartTurn(time.monotonic(), asked_s, probability))
+            await self._observe(SmartTurn(self._now(), asked_s, probability))
 
     async def _tick(self) -> None:
-        await self._observe(Tick(time.monotonic()))
+        await self._observe(Tick(self._now()))
 
     async def _end(self) -> None:
         """End the turn, where it is over, open, and all its words are there."""
@@ -265,7 +275,7 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
             self._timer.cancel()
             self._timer = None
         if at_s is not None:
-            delay_s = max(0.0, at_s - time.monotonic())
+            delay_s = max(CHECK_AGAIN_S, at_s - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay_s, lambda: self._spawn(self._tick()))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

@@ -64,9 +64,10 @@ class TurnClock:
             self._row.turn, self._numbered = turn, True
 
     def user_stop(self, at_s: float) -> None:
-        """The last voiced sample; a later one of the same turn replaces it."""
-        if self._row is not None:
-            self._row.user_stop = _ms(at_s)
+        """The last voiced sample; a later one of the same turn replaces it, but none of a voice after the turn's end."""
+        row = self._row
+        if row is not None and (row.eot is None or _ms(at_s) <= row.eot):
+            row.user_stop = _ms(at_s)
 
     def stt_final(self, at_s: float, *, empty: bool = False) -> None:
         """The words of the turn are final; a later final of the same turn replaces it, unless it is ``empty``."""
