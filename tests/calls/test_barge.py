@@ -65,11 +65,11 @@ def cough(seconds: float = 0.3) -> npt.NDArray[np.float64]:
 
 
 async def hear_greeting(listener: Listener, *sounds: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """The greeting to its end, with ``sounds`` over it, 1.2 s apart."""
+    """The greeting to its end, with ``sounds`` over it, too far apart for one who insists."""
     connected = await listener.until("connected")
     await listener.until("speaking", who="tutor", active=True)
-    for sound in sounds:
-        await asyncio.sleep(0.9)
+    for i, sound in enumerate(sounds):
+        await asyncio.sleep(2.0 if i else 0.7)
         await listener.sound(sound).done.wait()
     await listener.until("turn_complete", 60)
     return connected

@@ -26,7 +26,9 @@ async def test_a_spoken_call_from_greeting_to_report(server, join, door):
     await learner.until("turn_complete", 60)
     row = next(m["row"] for m in learner.of("metrics") if m["row"]["v2v_ms"] is not None)
     assert 0 < row["user_stop"] < row["stt_final"]
-    assert row["user_stop"] < row["eot"] <= row["llm_first_token"] <= row["tts_first_audio"] <= row["sent"]
+    # An answer may be begun before the turn is surely over.
+    assert row["user_stop"] < row["eot"] <= row["sent"]
+    assert row["user_stop"] < row["llm_first_token"] <= row["tts_first_audio"] <= row["sent"]
 
     await learner.client.send({"type": "end_conversation"})
     report = (await learner.until("analysis"))["data"]

@@ -89,7 +89,9 @@ async def test_a_loop_that_stands_still_is_no_fault_and_loses_no_turn(troubled, 
         await quiet(learner)
         # Rows are told truthfully: what the client measured, but for its own few packets of delay.
         measured_ms = learner.client.heard.voice_to_voice_s(ended) * 1000
-        assert row["user_stop"] <= row["eot"] <= row["llm_first_token"] <= row["tts_first_audio"] <= row["sent"]
+        assert row["user_stop"] <= row["eot"] <= row["sent"]
+        # An answer may be begun before the turn is surely over.
+        assert row["user_stop"] <= row["llm_first_token"] <= row["tts_first_audio"] <= row["sent"]
         assert abs(measured_ms - row["v2v_ms"]) < 400, (measured_ms, row)
         if when == "while the answer is made":
             assert row["v2v_ms"] > LATE_S * 1000
