@@ -52,7 +52,9 @@ class Trial:
     end_s: float
 
 
-def build(speech_dir: Path, *, places: int = PLACES, seed: int = 7) -> tuple[list[Trial], int]:
+def build(
+    speech_dir: Path, *, places: int = PLACES, seed: int = 7, gaps_s: Sequence[float] = GAPS_S
+) -> tuple[list[Trial], int]:
     """The trials of all learners' clips that could be aligned, and how many could not."""
     trials: list[Trial] = []
     left_out = 0
@@ -67,7 +69,7 @@ def build(speech_dir: Path, *, places: int = PLACES, seed: int = 7) -> tuple[lis
         possible = range(EDGE_WORDS, len(words) - EDGE_WORDS + 1)
         for before in sorted(rng.sample(possible, min(places, len(possible)))):
             tone_seed = rng.randrange(1 << 30)
-            trials += [_trial(entry, pcm, words, before, gap_s, tone_seed) for gap_s in GAPS_S]
+            trials += [_trial(entry, pcm, words, before, gap_s, tone_seed) for gap_s in gaps_s]
     return trials, left_out
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bench.logistic import fit
+from bench.settings import bench_settings, settings_hash
 from bench.speech import speech_dir
 from bench.turn_players import (
     EMBEDDED_FLUSH_S,
@@ -30,7 +31,7 @@ from bench.turn_players import (
 )
 from bench.turn_trials import GAPS_S, Trial, build
 from pipeline.turn_stop import sentence_end
-from pipeline.turns.detector import Parameters, TurnDetector
+from pipeline.turns.detector import Decision, MaybeEnded, Parameters, TurnDetector, Withdrawn
 from pipeline.turns.endpoint import MAX_WAIT_S, Cues, Curve, Weights, end_probability, measured
 
 CUTOFF_GOALS = {0.4: 0.05, 0.8: 0.10, 1.2: 0.20}
@@ -41,6 +42,8 @@ SHORTEST_S = 0.2
 ASK_AT_S = 0.2
 RESAMPLES = 1_000
 PATIENCE = (0.4, 0.6, 0.8, 1.0, 1.3, 1.7, 2.5)
+SHORT_GAP_S = 0.3
+"""A pause that is shorter than any that the detector is fitted on."""
 STOCK_THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
@@ -52,6 +55,37 @@ class Outcome:
     gap_s: float
     cut: bool
     wait_s: float | None
+
+
+@dataclass(slots=True)
+class Guesses:
+    """Answers that would have been begun before their turn was over."""
+
+    begun: int = 0
+    withdrawn: int = 0
+    ends: int = 0
+    confirmed: int = 0
+    lead_s: list[float] = field(default_factory=list)
+
+    def count(self, decisions: Sequence[Decision]) -> None:
+        """Of one trial."""
+        guesses = [d for d in decisions if isinstance(d, MaybeEnded)]
+        self.begun += len(guesses)
+        self.withdrawn += sum(isinstance(d, Withdrawn) for d in decisions)
+        for end in ends_of(list(decisions)):
+            self.ends += 1
+            if end.revision:
+                self.confirmed += 1
+                self.lead_s.append(end.time_s - max(g.time_s for g in guesses if g.time_s <= end.time_s))
+
+    def figures(self) -> dict[str, Any]:
+        """Shares, and how much sooner than the end of the turn a confirmed answer was begun."""
+        return {
+            "begun": self.begun,
+            "withdrawn": self.withdrawn,
+            "confirmed_of_ends": round(self.confirmed / self.ends, 3) if self.ends else None,
+            "lead_p50_ms": round(1000 * float(np.median(self.lead_s))) if self.lead_s else None,
+        }
 
 
 async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
@@ -66,19 +100,23 @@ async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
     trials, left_out = build(folder, places=1 if quick else 2)
     models = Models()
     voice = [models.voice(trial) for trial in trials]
-    outcomes = _ours(trials, voice, models, oracle, ORACLE_FLUSH_S)
+    outcomes, guesses = _ours(trials, voice, models, oracle, ORACLE_FLUSH_S)
+    short, _ = build(folder, places=1 if quick else 2, gaps_s=(SHORT_GAP_S,))
     figures: dict[str, Any] = {
+        "settings_hash": settings_hash(),
         "trials": len(trials),
         "clips": len({t.clip for t in trials}),
         "clips_not_aligned": left_out,
         "speakers": len({t.speaker for t in trials}),
         "oracle": _figures(outcomes),
-        "embedded": _figures(_ours(trials, voice, models, embedded, EMBEDDED_FLUSH_S)),
+        "guesses": guesses.figures(),
+        "false_cutoff_300": _cut_short(trials, voice, short, models),
+        "embedded": _figures(_ours(trials, voice, models, embedded, EMBEDDED_FLUSH_S)[0]),
         "curve": [
-            {"patience": p, **_short(_ours(trials, voice, models, oracle, ORACLE_FLUSH_S, patience=p))} for p in PATIENCE
+            {"patience": p, **_short(_ours(trials, voice, models, oracle, ORACLE_FLUSH_S, patience=p)[0])} for p in PATIENCE
         ],
         "ablation": {
-            name: _short(_ours(trials, voice, models, oracle, ORACLE_FLUSH_S, without=name))
+            name: _short(_ours(trials, voice, models, oracle, ORACLE_FLUSH_S, without=name)[0])
             for name in ("voice", "words", "both")
         },
         "control_auc": _control(trials),
@@ -113,14 +151,11 @@ def _ours(
     *,
     patience: float = 1.0,
     without: str = "",
-) -> list[Outcome]:
+) -> tuple[list[Outcome], Guesses]:
     """Each speaker's trials played to a detector that was fitted on the others'."""
-    cues = [_cues_of(t, v, models, recogniser, without) for t, v in zip(trials, voice, strict=True)]
-    parameters: dict[str, Parameters] = {}
-    for speaker in {t.speaker for t in trials}:
-        others = [pair for t, pair in zip(trials, cues, strict=True) if t.speaker != speaker]
-        parameters[speaker] = replace(fitted(others), patience=patience)
+    parameters = _fitted_apart(trials, voice, models, recogniser, patience, without)
     out = []
+    guesses = Guesses()
     for trial, probabilities in zip(trials, voice, strict=True):
         decisions = play(
             trial,
@@ -134,7 +169,33 @@ def _ours(
             can_flush=recogniser is oracle,
         )
         out.append(_outcome(trial, [end.time_s for end in ends_of(decisions)]))
-    return out
+        guesses.count(decisions)
+    return out, guesses
+
+
+def _fitted_apart(
+    trials: Sequence[Trial], voice: Sequence[list[float]], models: Models, recogniser: Recogniser, patience: float, without: str
+) -> dict[str, Parameters]:
+    """For each speaker, what the trials of the others give; the rest as the settings of the benchmarks have it."""
+    turns = bench_settings().turns
+    cues = [_cues_of(t, v, models, recogniser, without) for t, v in zip(trials, voice, strict=True)]
+    parameters: dict[str, Parameters] = {}
+    for speaker in {t.speaker for t in trials}:
+        others = [pair for t, pair in zip(trials, cues, strict=True) if t.speaker != speaker]
+        parameters[speaker] = replace(fitted(others), patience=turns.patience * patience, max_guesses=turns.max_guesses)
+    return parameters
+
+
+def _cut_short(trials: Sequence[Trial], voice: Sequence[list[float]], short: Sequence[Trial], models: Models) -> dict[str, Any]:
+    """Pauses shorter than those that the detector was fitted on: how many it cuts, beside stock."""
+    parameters = _fitted_apart(trials, voice, models, oracle, 1.0, "")
+    ours = []
+    for trial in short:
+        detector = TurnDetector(parameters[trial.speaker], sentence_end=sentence_end)
+        ends = ends_of(play(trial, detector, models, models.voice(trial), oracle))
+        ours.append(_outcome(trial, [end.time_s for end in ends]).cut)
+    stock = [_outcome(trial, play_stock(trial, models, models.stock_states(trial))).cut for trial in short]
+    return {"trials": len(short), "parley": round(_share(ours), 3), "peer": round(_share(stock), 3)}
 
 
 class _Deaf(TurnDetector):
