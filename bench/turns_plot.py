@@ -1,7 +1,7 @@
 """Draws a result of ``bench turns``: ``python -m bench.turns_plot RESULT.json PLOT.svg``.
 
-Left: which share of the pauses was taken for the end of the turn, by the pause's length, with 95 % intervals. Right: what patience
-costs: the wait after true ends (p50 and p95) by the share of pauses of 0.8 s that were cut.
+Left: which share of the pauses was taken for the end of the turn, by the pause's length, with 95 % intervals. Right: what
+patience costs: the wait after true ends (p50 and p95) by the share of pauses of 0.8 s that were cut.
 """
 
 from __future__ import annotations
