@@ -25,6 +25,8 @@ from pipeline.turns.detector import (
     Voice,
     Words,
 )
+from pipeline.turns.echo import level_db
+from pipeline.turns.fading import Fading
 
 WINDOW = 512
 """Samples of a Silero window: 32 ms."""
@@ -106,9 +108,11 @@ def play(
     voice detector's stop, which is when smart-turn is asked.
     """
     queue: list[tuple[float, int, Observation]] = []
+    fading = Fading()
     for i, probability in enumerate(voice):
         time_s = (i + 1) * WINDOW / RATE_HZ
-        heapq.heappush(queue, (time_s, i, Voice(time_s, probability)))
+        quiet = fading.quiet(level_db(trial.pcm[i * WINDOW : (i + 1) * WINDOW].tobytes()))
+        heapq.heappush(queue, (time_s, i, Voice(time_s, probability, quiet)))
     number = len(queue)
     seen: list[Decision] = []
     while queue:

@@ -49,7 +49,9 @@ from pipeline.turns.detector import (
     Withdrawn,
     Words,
 )
+from pipeline.turns.echo import level_db
 from pipeline.turns.endpoint import Pace
+from pipeline.turns.fading import Fading
 
 NO_WINDOWS_S = 0.2
 """Without a window for this long (a muted microphone sends none) the voice detector's own word is taken for a pause."""
@@ -91,6 +93,7 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
         self._speculation = speculation
         self._expected = expected
         self._windows: list[Voice] = []
+        self._fading = Fading()
         self._window_s = 0.0
         self._open = False  # whether the turn is open, and not only the learner's mouth
         self._speaking = False  # as the voice detector has it
@@ -149,10 +152,10 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
         now_s = time.monotonic()
         return now_s if now_s - self._window_s > NO_AUDIO_S else min(now_s, self._window_s + AUDIO_LATE_S)
 
-    def _on_window(self, probability: float, _window: bytes) -> None:
+    def _on_window(self, probability: float, window: bytes) -> None:
         self._window_s = time.monotonic()
         if self._detector.in_turn:
-            self._windows.append(Voice(self._window_s, probability))
+            self._windows.append(Voice(self._window_s, probability, self._fading.quiet(level_db(window))))
 
     async def process_frame(self, frame: Frame) -> ProcessFrameResult:
         """Takes in what the frame tells."""

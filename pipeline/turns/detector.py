@@ -21,10 +21,15 @@ SentenceEnd = Callable[[tuple[str, ...]], tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """One window of audio that ends at ``time_s``, and the probability that it holds speech."""
+    """One window of audio that ends at ``time_s``, and the probability that it holds speech.
+
+    ``quiet``: it is so much quieter than the voice before that it is hardly part of it, whatever the probability says, which
+    falls up to 0.1 s late.
+    """
 
     time_s: float
     probability: float
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +186,8 @@ class TurnDetector:
         self._guesses = 0
         self._open_guess = 0
         self._guessed: tuple[str, ...] = ()
+        self._fading = False  # the voice has grown quiet, and words were asked for
+        self._early: Words | None = None  # that came before the silence was sure
         self._silence: _Silence | None = None
 
     @property
@@ -230,7 +237,7 @@ class TurnDetector:
         if window.probability < threshold:
             self._onset_s = None
             if self._in_turn and self._silence is None:
-                self._silence = _Silence(cues=Cues(expected=self._expected))
+                self._fall_silent(decisions)
             return
         if not self._in_turn:
             begin_s = window.time_s - min(length_s, 0.1)
@@ -240,6 +247,17 @@ class TurnDetector:
         if self._in_turn:
             self._goes_on(window.time_s, window.time_s, decisions)
             self._last_voice_s = window.time_s
+            if not window.quiet:
+                self._fading, self._early = False, None
+            elif not self._fading:
+                self._fading = True
+                decisions.append(AskWords(window.time_s))
+
+    def _fall_silent(self, decisions: list[Decision]) -> None:
+        self._silence = _Silence(cues=Cues(expected=self._expected))
+        early, self._early, self._fading = self._early, None, False
+        if early is not None:
+            self._worded(early, decisions)
 
     def _edge(self, edge: VoiceEdge, decisions: list[Decision]) -> None:
         if edge.speaking:
@@ -249,10 +267,11 @@ class TurnDetector:
             self._last_voice_s = max(self._last_voice_s, edge.at_s)
         elif self._in_turn and self._silence is None:
             self._last_voice_s = edge.at_s
-            self._silence = _Silence(cues=Cues(expected=self._expected))
+            self._fall_silent(decisions)
 
     def _begin(self, now_s: float, onset_s: float, decisions: list[Decision]) -> None:
         self._in_turn, self._guesses, self._open_guess = True, 0, 0
+        self._fading, self._early = False, None
         decisions.append(Started(now_s, onset_s))
 
     def _goes_on(self, now_s: float, since_s: float, decisions: list[Decision]) -> None:
@@ -276,6 +295,8 @@ class TurnDetector:
 
     def _worded(self, heard: Words, decisions: list[Decision]) -> None:
         if self._silence is None:
+            if self._fading and (heard.complete or heard.final):
+                self._early = heard
             return
         if heard.words != self._guessed:
             self._withdraw(heard.time_s, decisions)

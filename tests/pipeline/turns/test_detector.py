@@ -234,3 +234,30 @@ def test_a_silent_learner_never_keeps_the_turn(smart: float, sentence: float) ->
     player.play(0.5, 0.9)
     player.play(MAX_WAIT_S + 0.2, 0.0)
     assert len(player.of(Ended)) == 1
+
+
+def test_words_that_came_while_the_voice_died_away_are_known_when_it_is_silent() -> None:
+    detector = TurnDetector(sentence_end=lambda _words: SURE)
+    now = 0.0
+    for _ in range(30):
+        now += STEP_S
+        detector.observe(Voice(now, 0.95))
+    now += STEP_S
+    (asked,) = detector.observe(Voice(now, 0.9, quiet=True))
+    assert isinstance(asked, AskWords)
+    assert detector.observe(Voice(now + STEP_S, 0.8, quiet=True)) == []
+    assert detector.observe(Words(now + STEP_S, ("i", "like", "tea"), complete=True)) == []
+    (guess,) = [d for d in detector.observe(Voice(now + 2 * STEP_S, 0.1)) if isinstance(d, MaybeEnded)]
+    assert guess.words == ("i", "like", "tea")
+
+
+def test_words_from_before_a_voice_went_on_are_not_known_at_its_end() -> None:
+    detector = TurnDetector(sentence_end=lambda _words: SURE)
+    now = 0.0
+    for _ in range(30):
+        now += STEP_S
+        detector.observe(Voice(now, 0.95))
+    detector.observe(Voice(now + 0.03, 0.9, quiet=True))
+    detector.observe(Words(now + 0.05, ("i", "like"), complete=True))
+    detector.observe(Voice(now + 0.06, 0.95))
+    assert not [d for d in detector.observe(Voice(now + 0.1, 0.1)) if isinstance(d, MaybeEnded)]
