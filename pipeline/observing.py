@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 ONSET_LOOKBACK_S = 0.8
 """How far before the detector's decision the learner's first voiced sample is looked for."""
+UNKEPT_S = 0.2
+"""So much of an answer may be spoken before the turn that it answers is durable: the disk has that time, and nobody waits."""
 CAPTION_PERIOD_S = 0.06
 """How often the tutor's captions are moved on."""
 SAID_LATELY_S = 3.0
@@ -423,7 +425,8 @@ class CallObserver:
         if reply.utterance is None and frame.context_id:
             reply.utterance = frame.context_id
             self._clock.tts_audio(frame.context_id, frame.metadata.get("made_at", time.monotonic()))
-            # What is answered is not lost any more. It was written while the answer was made, so this hardly ever waits.
+        if reply.audio_s < UNKEPT_S <= reply.audio_s + seconds:
+            # What is answered is not lost any more. It is written while the answer begins, so this hardly ever waits.
             await self._session.kept()
         reply.audio_s += seconds
 

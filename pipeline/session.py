@@ -62,7 +62,8 @@ from pipeline.turns.endpoint import Pace
 from pipeline.wall_clock import WallClock
 
 KEPT_WITHIN_S = 0.25
-"""How long the first sound of an answer waits for the turn that it answers to be durable, where the disk is usually prompt."""
+"""How long an answer that has begun to be spoken waits for the turn that it answers to be durable, where the disk is usually
+prompt."""
 WRITTEN_WITHIN_S = 1.0
 """How long the end of a session waits until its record is durable; afterwards it is written while nobody waits."""
 FAREWELL_WITHIN_S = 20.0

@@ -40,7 +40,7 @@ MASK = "********"
 _SECRET_NAME = re.compile("key|token|secret|password", re.I)
 
 # Names with the prefix that are no settings: where the tests find their recordings.
-OTHER_VARIABLES = frozenset({"PARLEY_SPEECH_DIR"})
+OTHER_VARIABLES = frozenset({"PARLEY_NOISE_DIR", "PARLEY_SPEECH_DIR"})
 
 Location = tuple[Any, ...]
 
