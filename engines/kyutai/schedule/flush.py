@@ -38,12 +38,8 @@ class Flush:
     def done(self) -> bool:
         return self.begun is not None and self.ran == self.length
 
-    def can_begin(self, next_frame: int) -> bool:
-        """Whether all whole frames it asked for were stepped, where ``next_frame`` is the session's next."""
-        return next_frame >= self.asked // FRAME
-
     def begin(self, steps: int, next_frame: int, fed: tuple[int, ...], delay: int) -> None:
-        """The branch is made now."""
+        """The branch is made now, where all whole frames that it asked for were stepped."""
         self.begun = steps
         self.rest = max(0, self.asked - next_frame * FRAME)
         self.length = delay + (self.rest > 0)

@@ -247,10 +247,10 @@ class SttScheduler:
         return tuple(over)
 
     def _flush(self, cost: Cost, left_s: float) -> tuple[FlushStep, ...]:
+        # Time for a step is left only where nobody is behind: so whatever a flush asked for has been stepped when it begins.
         steps: list[FlushStep] = []
         asked = [one for one in self._sessions.values() if one.slot is not None and one.flush is not None]
         owing = [(one.flush, one) for one in asked if one.flush is not None and not one.flush.done]
-        owing = [(flush, one) for flush, one in owing if flush.can_begin(one.audio.next)]
         owing.sort(key=lambda pair: pair[0].number)
         while count := self._buckets.most(len(owing), left_s, cost):
             now = owing[:count]

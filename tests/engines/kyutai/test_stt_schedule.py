@@ -70,6 +70,7 @@ class Slots:
             for slot, index, rest in zip(ahead.batch.slots, ahead.indices, ahead.rests, strict=True):
                 assert index == sum(isinstance(part, int) for part in self.state[slot])
                 self.state[slot].append(rest)
+        assert sorted([*plan.kept, *(self.of[session] for session in plan.flushed)]) == sorted(plan.saved)
         for slot in plan.kept:
             self.kept[slot] = list(self.state[slot])
         for session in plan.flushed:
@@ -340,6 +341,16 @@ def test_a_deaf_slot_is_made_new():
         assert plan.resets == ((0,) if plan.restarted else ())
     assert restarted == [False] * 9 + [True]  # three loud frames after the last word; silence counts for nothing
     assert run.slots.state[0] == [("a0", 9)]
+    assert plan.live[0].heard == (9,)  # the frames before are forgotten
+
+
+def test_a_flush_begins_when_all_it_asked_for_was_stepped():
+    run = Run(scheduler(budget=cost(1) * 2))
+    run.do("join", "a", None)
+    run.do("audio", "a", FRAME * 4)
+    run.do("flush", "a", None)
+    made = [(len(plan.live), len(plan.flush)) for plan in (run.tick() for _ in range(4))]
+    assert made == [(2, 0), (2, 0), (0, 2), (0, 1)]
 
 
 def test_keeping_states_aside_comes_out_of_the_budget():

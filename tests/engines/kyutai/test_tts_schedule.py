@@ -228,6 +228,32 @@ def test_a_new_one_waits_until_those_who_speak_can_wait_for_it():
     assert engine.plan(0.04, cost, admission_s=0.01).admitted == (("b", 1),)
 
 
+def test_who_waits_for_words_still_keeps_his_listener():
+    engine = TtsScheduler(Buckets((1, 2)))
+    for name in "ab":
+        engine.opened(name)
+        engine.text(name, 1)
+        assert len(engine.plan(0.0, lambda bucket: 0.05 * bucket).admitted) == (name == "a")
+    engine.stepped("a", 0.0, audio=True, words=1, done=False)  # plays until 0.08; its next word may come at any time
+    assert engine.plan(0.06, cost).admitted == ()
+    assert engine.plan(0.09, cost).admitted == (("b", 1),)  # it has run dry, and not for want of steps
+
+
+def test_the_time_that_admissions_take_counts():
+    engine = TtsScheduler(Buckets((1, 2)))
+    for name in "ab":
+        engine.opened(name)
+    engine.text("a", 99)
+    engine.plan(0.0, cost)
+    for _ in range(14):
+        engine.stepped("a", 0.0, audio=True, words=0, done=False)
+    assert engine.plan(0.115, cost, admission_s=0.01).step is None  # a second ahead until 0.12
+    engine.text("b", 1)
+    step = engine.plan(0.115, cost, admission_s=0.01).step
+    assert step is not None
+    assert step.slots == (1, 0)
+
+
 def test_a_new_one_waits_where_steps_of_all_would_take_longer_than_real_time():
     engine = TtsScheduler(Buckets((1, 2)))
     for name in "ab":
