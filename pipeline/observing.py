@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 ONSET_LOOKBACK_S = 0.8
 """How far before the detector's decision the learner's first voiced sample is looked for."""
 UNKEPT_S = 0.2
-"""So much of an answer may be spoken before the turn that it answers is durable: the disk has that time, and nobody waits."""
+"""So much of an answer that was made beforehand may be spoken before the turn that it answers is durable: it would wait for
+nothing else than the disk."""
 CAPTION_PERIOD_S = 0.06
 """How often the tutor's captions are moved on."""
 SAID_LATELY_S = 3.0
@@ -82,6 +83,10 @@ class Reply:
     backchannels: list[Word] = field(default_factory=list)
     cut_to: str | None = None
     """What was heard of it, once it was interrupted."""
+    unkept_s: float = 0.0
+    """How much of it may be spoken before what it answers is durable ..."""
+    kept: bool = False
+    """... and whether that was waited for."""
     house: bool = False
     """A line of the house (an apology, a farewell) and no answer."""
 
@@ -425,8 +430,10 @@ class CallObserver:
         if reply.utterance is None and frame.context_id:
             reply.utterance = frame.context_id
             self._clock.tts_audio(frame.context_id, frame.metadata.get("made_at", time.monotonic()))
-        if reply.audio_s < UNKEPT_S <= reply.audio_s + seconds:
-            # What is answered is not lost any more. It is written while the answer begins, so this hardly ever waits.
+            reply.unkept_s = UNKEPT_S if "made_at" in frame.metadata else 0.0
+        if not reply.kept and reply.audio_s + seconds >= reply.unkept_s:
+            # What is answered is not lost any more. It is written while the answer is made, so this hardly ever waits.
+            reply.kept = True
             await self._session.kept()
         reply.audio_s += seconds
 
