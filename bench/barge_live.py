@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import numpy as np
 import soxr
 
 from bench.barge_events import LEVELS_DB, NOISE_LEVELS_DB
 from bench.barge_sounds import RATE_HZ as SOUND_RATE_HZ
 from bench.barge_sounds import Sound, at_level, begins_s
-from bench.dialogue import LEAD_S, known, until
+from bench.dialogue import known, until
 from bench.sentences import Sentence
 from bench.servers import ServerProcess
 from bench.speech import RATE_HZ
@@ -62,26 +61,14 @@ class BargeDialogue(ToldDialogue):
         Raises:
             TalkError: the call could not be made or was lost.
         """
-        reader: asyncio.Task[None] | None = None
         found = []
-        try:
-            await self._tell("call", {"row": self._row_name})
-            await self._client.connect()
-            reader = asyncio.create_task(self._collect())
-            await asyncio.sleep(LEAD_S)
+        async with self._in_call():
             for event in events:
                 if self._client.lost is not None:
                     raise TalkError(self._client.lost)
                 answered = await self._turn(opening)
                 found.append(await self._event(event) if answered.v2v_ms is not None else _missed(event))
                 await self._silence()
-        except httpx.HTTPError as e:
-            raise TalkError(f"the server could not be told what is said: {e!r}") from None
-        finally:
-            await self._client.close()
-            await self._http.aclose()
-            if reader is not None:
-                await asyncio.gather(reader, return_exceptions=True)
         return found
 
     async def _event(self, event: Sound) -> LiveEvent:

@@ -7,22 +7,12 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from pipecat.frames.frames import (
-    Frame,
-    LLMContextFrame,
-    LLMFullResponseEndFrame,
-    LLMFullResponseStartFrame,
-    LLMTextFrame,
-    TranscriptionFrame,
-)
-from pipecat.processors.frame_processor import FrameDirection
-from pipecat.services.llm_service import LLMService
+from pipecat.frames.frames import Frame, TranscriptionFrame
 
-from bench.fakes import LLM_WORD_S, STT_FINAL_S, FakeEngine, FakeSTT, FakeTTS
+from bench.fakes import STT_FINAL_S, FakeEngine, FakeSTT, FakeTTS
+from bench.oracle import BriefLLM
 
 TEXT = "I like it very much."
-WORDS = 5
-"""An answer is 1.5 s long: what is measured is how it begins, and what was heard before."""
 
 
 class Board:
@@ -61,24 +51,11 @@ class KeepingSTT(FakeSTT):
         await self.push_frame(frame)
 
 
-class BriefLLM(LLMService):
-    """Says one sentence to everything, as fast as the other fake does."""
-
-    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        """Answer a context, pass on everything else."""
-        await super().process_frame(frame, direction)
-        if not isinstance(frame, LLMContextFrame):
-            await self.push_frame(frame, direction)
-            return
-        await self.push_frame(LLMFullResponseStartFrame())
-        for index in range(WORDS):
-            await asyncio.sleep(LLM_WORD_S)
-            await self.push_frame(LLMTextFrame(f"word{index}{'. ' if index == WORDS - 1 else ' '}"))
-        await self.push_frame(LLMFullResponseEndFrame())
-
-
 def net_engines(board: Board) -> dict[str, FakeEngine]:
-    """The three stages, for ``web.app.create_app(settings, engines=…)``."""
+    """The three stages, for ``web.app.create_app(settings, engines=…)``.
+
+    An answer is one sentence of 1.5 s: what is measured is how it begins, and what was heard before.
+    """
     return {
         "stt": FakeEngine("stt", lambda: KeepingSTT(board)),
         "llm": FakeEngine("llm", BriefLLM),

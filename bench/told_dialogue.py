@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,19 +64,26 @@ class ToldDialogue(Dialogue):
         Raises:
             TalkError: the call could not be made or was lost.
         """
-        reader: asyncio.Task[None] | None = None
         turns: list[ToldTurn] = []
-        try:
-            await self._tell("call", {"row": self._row_name})
-            await self._client.connect()
-            reader = asyncio.create_task(self._collect())
-            await asyncio.sleep(LEAD_S)
+        async with self._in_call():
             for sentence in sentences:
                 if self._client.lost is not None:
                     raise TalkError(self._client.lost)
                 turns.append(await self._turn(sentence))
                 await self._silence(QUIET_S)
             self.arrivals_ms = (await self._http.get("/arrivals")).raise_for_status().json()
+        return turns
+
+    @asynccontextmanager
+    async def _in_call(self) -> AsyncIterator[None]:
+        """The call, from its first moments until it is hung up. Raises ``TalkError`` where the server is not reached."""
+        reader: asyncio.Task[None] | None = None
+        try:
+            await self._tell("call", {"row": self._row_name})
+            await self._client.connect()
+            reader = asyncio.create_task(self._collect())
+            await asyncio.sleep(LEAD_S)
+            yield
         except httpx.HTTPError as e:
             raise TalkError(f"the server could not be told what is said: {e!r}") from None
         finally:
@@ -83,7 +91,6 @@ class ToldDialogue(Dialogue):
             await self._http.aclose()
             if reader is not None:
                 await asyncio.gather(reader, return_exceptions=True)
-        return turns
 
     async def _tell(self, what: str, body: dict[str, Any]) -> None:
         (await self._http.post(f"/{what}", json=body)).raise_for_status()

@@ -381,8 +381,8 @@ class CallObserver:
             item()
 
     def _wasted(self, dropped: Sequence[_Written | Callable[[], None]]) -> None:
-        tokens = sum(isinstance(x, _Written) and isinstance(x.frame, LLMTextFrame) for x in dropped)
-        prometheus.SPECULATION_WASTED_TOKENS.inc(tokens)
+        pieces = sum(isinstance(x, _Written) and isinstance(x.frame, LLMTextFrame) for x in dropped)
+        prometheus.SPECULATION_WASTED_TOKENS.inc(pieces)
 
     # The tutor
 

@@ -48,11 +48,6 @@ class HeldReply(FrameProcessor):
         self._gate: Gate[Frame | _Words] = Gate()
         self._interruptions = 0
 
-    @property
-    def holding(self) -> bool:
-        """Whether an answer is held."""
-        return self._gate.holding
-
     def hold(self) -> None:
         """Hold what comes."""
         self._gate.hold()

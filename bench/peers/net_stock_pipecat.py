@@ -20,7 +20,8 @@ def main() -> None:
     import uvicorn
 
     from bench.fakes import FakeTTS
-    from bench.net_stages import Board, BriefLLM, KeepingSTT, add_board
+    from bench.net_stages import Board, KeepingSTT, add_board
+    from bench.oracle import BriefLLM
     from bench.peers.stock_pipecat import make_app
 
     board = Board()
