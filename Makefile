@@ -3,10 +3,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run check test lint bench wheel docs clean
+.PHONY: help run check test lint bench wheel docs engines clean
 
 PYTHON := .venv/bin/python
-PIP_INSTALL := $(PYTHON) -m pip install --quiet --no-input --disable-pip-version-check
+PIP := pip install --quiet --no-input --disable-pip-version-check
+PIP_INSTALL := $(PYTHON) -m $(PIP)
 NPM := ../../scripts/with-node npm
 CLIENT := web/client
 PAGE := $(CLIENT)/dist/index.html
@@ -35,9 +36,12 @@ run: .make/base $(PAGE) ## set up what is missing and serve (options: ARGS="--po
 check: .make/base $(PAGE) ## say what is missing or wrong on this machine
 	@$(PYTHON) run_agent.py check $(ARGS)
 
-test: .make/dev $(PAGE) ## all tests (options: ARGS="-k name" WORKERS=1)
+test: .make/dev $(PAGE) $(if $(filter 0,$(ENGINES)),,.make/engines-test) ## all tests (options: ARGS="-k name" WORKERS=1 ENGINES=0)
 	@scripts/system-packages
 	$(PYTHON) -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder) $(ARGS)
+ifneq ($(ENGINES),0)
+	.venv-engines-test/bin/python -m pytest tests/engines/model $(ARGS) || [ $$? = 5 ] # 5: ARGS choose none of them.
+endif
 	@if [ -f $(CLIENT)/package.json ]; then cd $(CLIENT) && $(NPM) test --if-present; fi
 
 lint: .make/dev .make/client ## style and types
@@ -57,8 +61,10 @@ wheel: .make/base $(PAGE) ## one installable file, with the page, in dist/
 docs: .make/base ## configs/embedded.yaml and docs/configuration.md from the settings tree
 	$(PYTHON) scripts/make-config-docs
 
+engines: .make/engines ## the speech engines' own environment, for a machine with a GPU (several GB)
+
 clean: ## forget what was set up and built (not data/)
-	rm -rf .venv .make build dist $(CLIENT)/node_modules $(CLIENT)/dist
+	rm -rf .venv .venv-engines .venv-engines-test .make build dist $(CLIENT)/node_modules $(CLIENT)/dist
 
 .venv/pyvenv.cfg:
 	@echo "Making .venv with $(BASE_PYTHON)"
@@ -73,6 +79,25 @@ clean: ## forget what was set up and built (not data/)
 .make/dev: .make/base requirements/dev.txt
 	@echo "Installing Python packages for development"
 	@$(PIP_INSTALL) -r requirements/dev.txt
+	@mkdir -p .make && touch $@
+
+.venv-engines/pyvenv.cfg .venv-engines-test/pyvenv.cfg: .venv/pyvenv.cfg
+	@$(PYTHON) -m venv --clear $(@D)
+	@touch $@
+
+# moshi pins packages that the rest of Parley cannot live with, so its engines have an environment of their own.
+.make/engines: .venv-engines/pyvenv.cfg requirements/engines.txt requirements/engines-gpu.txt
+	@echo "Installing the speech engines (PyTorch with CUDA: several GB)"
+	@$(<D)/bin/python -m $(PIP) -r requirements/engines-gpu.txt
+	@mkdir -p .make && touch $@
+
+# Tests take PyTorch's build for the CPU, where an index offers it by its name, and moshi without its pins: they ask for older
+# releases than there are such builds of.
+.make/engines-test: .venv-engines-test/pyvenv.cfg requirements/engines.txt requirements/engines-test.txt
+	@echo "Installing the speech engines for tests (ENGINES=0 leaves them out)"
+	@$(<D)/bin/python -m $(PIP) torch==2.13.0+cpu 2>/dev/null || $(<D)/bin/python -m $(PIP) torch==2.13.0
+	@$(<D)/bin/python -m $(PIP) -r requirements/engines-test.txt
+	@$(<D)/bin/python -m $(PIP) --no-deps moshi==0.2.13
 	@mkdir -p .make && touch $@
 
 # No lock file: it would list download addresses. package.json names exact versions.

@@ -83,7 +83,8 @@ def test_engines_wire_pulls_in_nothing_else() -> None:
     assert "engines.wire" in names
     extra = modules_after("import " + ", ".join(names)) - modules_after("pass")
     third_party = {m.split(".")[0] for m in extra} - set(sys.stdlib_module_names) - {"engines", "msgpack"}
-    assert not third_party
+    # What Cython's modules, such as msgpack's, leave there.
+    assert not {name for name in third_party if "cython" not in name}
     assert not {m for m in extra if m.startswith("engines") and not m.startswith("engines.wire") and m != "engines"}
 
 
