@@ -107,6 +107,10 @@ class TtsService:
         """Slots that somebody has."""
         return len(self._holders)
 
+    def status(self) -> dict[str, int]:
+        """How it stands: ``used_slots``, ``total_slots`` and ``sessions`` that are open, those without a slot included."""
+        return {"used_slots": self.used, "total_slots": self._model.buckets.slots, "sessions": self.sessions}
+
     def cost_s(self, size: int) -> float:
         """Seconds that a step of this size of batch takes, as measured."""
         return self._costs(size)

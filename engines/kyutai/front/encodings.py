@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from engines.kyutai.schedule.backlog import FRAME
 from engines.wire.kyutai import TTS_FORMATS, Audio, OggOpus, Pcm16, TtsOut, pack
 
 RATE_HZ = 24_000
@@ -21,7 +22,6 @@ UNKNOWN_LENGTH = 0xFFFFFFFF
 """What stands for a length in the header of a WAV that is still being made."""
 _PAGE = b"OggS"
 _HEADER_PAGES = 2  # OpusHead and OpusTags
-_OPUS_FRAME = 480  # samples: 20 ms, the shortest that the writer is used with here
 
 Frame = npt.NDArray[np.float32]
 """Samples in [-1, 1] at 24 kHz, shape ``[samples]``."""
@@ -36,7 +36,7 @@ class Encoding(Protocol):
         """What is sent before the first frame, once; ``None`` where there is nothing to send."""
 
     def audio(self, pcm: Frame) -> bytes:
-        """A frame as one WebSocket message. Opus takes frames of 20, 40, 60 or 80 ms."""
+        """A frame, of 80 ms, as one WebSocket message."""
 
 
 def encoding(name: str, *, pcm16: bool = False) -> Encoding:
@@ -105,7 +105,7 @@ class _Opus:
 
         self.structured = structured
         self._writer = sphn.OpusStreamWriter(RATE_HZ)
-        spare = bytes(sphn.OpusStreamWriter(RATE_HZ).append_pcm(np.zeros(_OPUS_FRAME, np.float32)))
+        spare = bytes(sphn.OpusStreamWriter(RATE_HZ).append_pcm(np.zeros(FRAME, np.float32)))
         at = 0
         for _ in range(_HEADER_PAGES):
             at = spare.index(_PAGE, at + 1)
