@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pipecat.processors.frame_processor import FrameProcessor
 
@@ -17,7 +17,8 @@ LostHandler = Callable[[str], Awaitable[None]]
 class CallTransport(Protocol):
     """Media and messages of one connection of one client."""
 
-    door: Literal["webrtc", "websocket"]
+    door: str
+    """Which door it came through, as the record and the metrics name it."""
     speaks_rtvi: bool
     """Whether the client expects RTVI; then the call adds pipecat's RTVI processor and ``send`` uses its server messages."""
     capture: CaptureClock

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from aiortc import RTCIceServer
 from loguru import logger
@@ -54,7 +54,7 @@ class WebRTCTransport:
         detach_after_s: Silence (no packet, no message) after which the client is lost.
     """
 
-    door: Literal["webrtc", "websocket"] = "webrtc"
+    door = "webrtc"
 
     def __init__(
         self, settings: WebRTCSettings, *, ice_servers: Sequence[RTCIceServer] = (), detach_after_s: float = 5.0

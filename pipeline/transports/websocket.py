@@ -1,7 +1,8 @@
 """A call over a WebSocket: pcm16 at 16 kHz in, pcm16 at 24 kHz out, and the messages of ``pipeline.messages`` as JSON.
 
 The door owns the socket's read loop and feeds what it reads into ``WebSocketTransport``; the transport writes through a
-``Sink``.
+``Sink``. A door with a protocol of its own turns what it reads into these, and gives a ``Sink`` that turns them into what it
+writes; it may have the tutor's voice at another rate.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Literal
 
 import numpy as np
 from loguru import logger
@@ -53,7 +53,7 @@ __all__ = ["Sink", "WebSocketTransport"]
 
 AHEAD_S = 0.2
 GAP_S = 1.0  # silence of the client after which its capture clock starts anew
-FADE_SAMPLES = int(0.005 * OUTPUT_RATE_HZ)
+FADE_S = 0.005
 DROP_NOTICE_S = 1.0  # at most one notice of dropped audio in this time
 CLOSE_TIMEOUT_S = 2.0
 
@@ -62,27 +62,35 @@ class WebSocketTransport:
     """One connection of one WebSocket client; see ``pipeline.transports.base.CallTransport``.
 
     ``extras`` is whether the client asked for more than the fixed protocol: without it, ``send`` drops the extra messages.
+    ``client_holds`` is whether it stops playing at ``hold`` and goes on at ``go_on`` by itself; as ``extras`` by default.
+    ``rate_hz`` is that of the tutor's voice, which leaves up to ``ahead_s`` before it is due.
     ``max_audio_speed`` is the multiple of real time at which the learner's audio may enter the pipeline. ``send_timeout_s`` is
     how long one write may take before the client counts as gone. ``position`` counts the samples that another transport has
     sent over the same socket before.
     """
 
-    door: Literal["webrtc", "websocket"] = "websocket"
     speaks_rtvi = False
 
     def __init__(
         self,
         sink: Sink,
         *,
+        door: str = "websocket",
         extras: bool = False,
+        client_holds: bool | None = None,
+        rate_hz: int = OUTPUT_RATE_HZ,
+        ahead_s: float = AHEAD_S,
         max_audio_speed: float = 4.0,
         send_timeout_s: float = 5.0,
         position: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.door = door
         self.extras = extras
+        self.client_holds = extras if client_holds is None else client_holds
+        self.ahead_s = ahead_s
         self.capture = CaptureClock()
-        self.playout = PlayoutLedger(OUTPUT_RATE_HZ, position=position)
+        self.playout = PlayoutLedger(rate_hz, position=position)
         self.on_command: CommandHandler | None = None
         self.on_lost: LostHandler | None = None
         self.on_ready: Callable[[], Awaitable[None]] | None = None
@@ -136,7 +144,7 @@ class WebSocketTransport:
     def hold(self) -> None:
         """Send no more of the tutor's voice for now; a client with extras also stops playing what it has."""
         if self._output.hold():
-            if self.extras:
+            if self.client_holds:
                 self.playout.hold(self.clock())
             self._queue(Hold())
 
@@ -285,14 +293,15 @@ class _Output(BaseOutputTransport):
         super().__init__(
             TransportParams(
                 audio_out_enabled=True,
-                audio_out_sample_rate=OUTPUT_RATE_HZ,
+                audio_out_sample_rate=transport.playout.rate_hz,
                 audio_out_10ms_chunks=2,
                 audio_out_end_silence_secs=0,
             ),
             name="WebSocketTransport#output",
         )
         self._transport = transport
-        self._pacer = OutputPacer(OUTPUT_RATE_HZ, AHEAD_S)
+        self._pacer = OutputPacer(transport.playout.rate_hz, transport.ahead_s)
+        self._fade_bytes = 2 * int(FADE_S * transport.playout.rate_hz)
         self._interruptions = 0
         self._silenced = False
         self._utterance: str | None = None
@@ -367,16 +376,17 @@ class _Output(BaseOutputTransport):
         return await self._write(frame, frame.audio, interruptions)
 
     async def _write_held(self, frame: OutputAudioRawFrame, interruptions: int) -> bool:
-        """Fade out, wait for the end of the hold, fade in. A client with extras stops in what it has, and fades by itself."""
-        cut = 0 if self._transport.extras else 2 * FADE_SAMPLES
+        """Fade out, wait for the end of the hold, fade in. A client that holds stops in what it has, and fades by itself."""
+        fades = not self._transport.client_holds
+        cut = self._fade_bytes if fades else 0
         if cut and self._pacer.ahead_s(self._transport.clock()) > 0:
             await self._write(frame, _ramped(frame.audio[:cut], fade_in=False), interruptions)
         else:
             cut = 0
         await self._going.wait()
         rest = frame.audio[cut:]
-        if not self._transport.extras:
-            rest = _ramped(rest[: 2 * FADE_SAMPLES], fade_in=True) + rest[2 * FADE_SAMPLES :]
+        if fades:
+            rest = _ramped(rest[: self._fade_bytes], fade_in=True) + rest[self._fade_bytes :]
         return await self._write(frame, rest, interruptions)
 
     async def _write(self, frame: OutputAudioRawFrame, pcm16: bytes, interruptions: int) -> bool:

@@ -108,7 +108,7 @@ async def running(transport: WebSocketTransport) -> AsyncIterator[Probe]:
     probe, started = Probe(), asyncio.Event()
     worker = PipelineWorker(
         Pipeline([transport.input(), probe, transport.output()]),
-        params=PipelineParams(audio_in_sample_rate=16_000, audio_out_sample_rate=24_000),
+        params=PipelineParams(audio_in_sample_rate=16_000, audio_out_sample_rate=transport.playout.rate_hz),
         enable_rtvi=False,
         idle_timeout_secs=None,
     )
@@ -206,6 +206,20 @@ async def test_another_rate_is_resampled_to_the_door() -> None:
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
     assert np.argmax(spectrum) * 24_000 / len(middle) == pytest.approx(1000, abs=4)
     assert 20 * np.log10(np.sqrt(np.mean(middle**2)) / (8000 / np.sqrt(2))) == pytest.approx(0, abs=1)
+
+
+async def test_a_door_with_a_rate_of_its_own_gets_20_ms_of_it_a_message() -> None:
+    sink = RecordingSink()
+    transport = WebSocketTransport(sink, door="phone", extras=True, client_holds=False, rate_hz=8_000, ahead_s=0.1)
+    async with running(transport) as probe:
+        await probe.speak("u1", 1.0)
+        await until(lambda: transport.playout.sent_s("u1") >= 0.99)
+    pieces = [item for _, item in sink.items if isinstance(item, bytes)]
+    assert {len(piece) for piece in pieces} == {320}
+    samples = np.frombuffer(sink.audio, np.int16)[:8_000].astype(np.float64)
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    assert abs(int(spectrum.argmax()) * 8_000 / len(samples) - 1_000) < 5
+    assert 8_000 * 10 ** (-1 / 20) < np.abs(samples[1_000:-1_000]).max() < 8_000 * 10 ** (1 / 20)
 
 
 async def test_an_interruption_drops_what_has_not_been_sent() -> None:
