@@ -31,7 +31,8 @@ from torch.nn import functional
 from engines.kyutai.model.rows import Rows
 
 CrossKeys = tuple[Tensor, Tensor]
-"""Keys and values of what is attended across, ``[bucket, heads, length, head_dim]`` each."""
+"""Keys and values of what is attended across, ``[bucket, heads, length, head_dim]`` each; or of each of the things that are
+attended across, in the place of ``bucket``, where rows share them."""
 
 
 def norm(module: nn.Module, x: Tensor) -> Tensor:
@@ -123,6 +124,7 @@ class RingTransformer:
         *,
         cross: Sequence[CrossKeys] | None = None,
         cross_bias: Tensor | None = None,
+        which: Tensor | None = None,
     ) -> Tensor:
         """The next ``steps`` entries of each row.
 
@@ -139,7 +141,11 @@ class RingTransformer:
             x = add(x, self._attend(number, layer, norm(layer.norm1, x), moment, rows), layer.layer_scale_1)
             if layer.cross_attention is not None:
                 assert cross is not None
-                update = attend_across(layer, norm(layer.norm_cross, x), cross[number], cross_bias)
+                crossed = norm(layer.norm_cross, x)
+                if which is None:
+                    update = attend_across(layer, crossed, cross[number], cross_bias)
+                else:
+                    update = attend_across_shared(layer, crossed, cross[number], which)
                 x = add(x, update, layer.layer_scale_cross)
             x = add(x, feed_forward(layer, layer.gating, norm(layer.norm2, x)), layer.layer_scale_2)
         return x
@@ -195,6 +201,22 @@ def attend_across(layer: StreamingTransformerLayer, x: Tensor, source: CrossKeys
     )
     heard = functional.scaled_dot_product_attention(query, *source, bias)
     return attention.out_projs[0](heard.transpose(1, 2).reshape(bucket, steps, dim))
+
+
+def attend_across_shared(layer: StreamingTransformerLayer, x: Tensor, sources: CrossKeys, which: Tensor) -> Tensor:
+    """As ``attend_across``, for a single step of rows of which many attend across to the same. ``sources``: keys and values of
+    all there is, ``[sources, heads, length, head_dim]`` each. ``which``: each row's, ``[bucket]`` int64.
+
+    All rows attend to every source, and each takes its own: so keys and values are read once for all rows, and none is copied
+    for a row, which for some hundred positions costs far more than the products.
+    """
+    attention = layer.cross_attention
+    bucket, _, dim = x.shape
+    keys, values = sources
+    query = functional.linear(x, attention.in_projs[0].weight[:dim]).view(1, bucket, attention.num_heads, -1).transpose(1, 2)
+    heard = functional.scaled_dot_product_attention(query.expand(keys.shape[0], -1, -1, -1), keys, values)
+    own = heard[which, :, torch.arange(bucket, device=which.device)]  # [bucket, heads, head_dim]
+    return attention.out_projs[0](own.reshape(bucket, 1, dim))
 
 
 def cross_keys(layer: StreamingTransformerLayer, source: Tensor) -> CrossKeys:
