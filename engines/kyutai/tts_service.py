@@ -20,6 +20,7 @@ from engines.kyutai.schedule.backlog import FRAME_S
 from engines.kyutai.schedule.buckets import Batch, StepCosts
 from engines.kyutai.schedule.slots import Session
 from engines.kyutai.schedule.tts import TtsPlan, TtsScheduler
+from engines.kyutai.text import PADDING
 from engines.kyutai.tts_metrics import TtsMetrics
 from engines.kyutai.tts_records import Done, Event, Failed, Frame, WordBegun
 
@@ -27,8 +28,6 @@ MOST_WORDS = 4096
 """Words of one session that may wait for the model: about 25 minutes of speech."""
 MOST_TOKENS = 200
 """Text tokens of one word."""
-GIVEN_AHEAD = 16
-"""Words that the model has before it begins them; the rest waits here, so that the model's queues can be short."""
 VOICES_NAMED = 5
 """Voices that an error names as examples."""
 SLACK_POLL_S = 0.01
@@ -55,26 +54,33 @@ class Ticked:
 
 @dataclass
 class _Speech:
-    """``waiting``: words that the model was not given yet. ``given``, ``begun``: words that it was given and that it has
-    begun. ``hungry``: it has begun all that came, and cannot go on; ``fed_s``: when that last ended."""
+    """``waiting``: words that the model cannot be given before the session has a slot. ``came``, ``begun``: words in all.
+    ``unripe``: the last of them that cannot begin yet, by whether each is spoken (a pause is not). ``hungry``: the model has
+    begun all that it could, and cannot go on; ``fed_s``: when that last ended."""
 
     voice: Voice
     seed: int
     slot: int | None = None
     waiting: deque[list[int]] = field(default_factory=deque)
-    given: int = 0
+    unripe: deque[bool] = field(default_factory=deque)
+    came: int = 0
     begun: int = 0
     ended: bool = False
-    end_told: bool = False
     first_word_s: float | None = None
     hungry: bool = False
     fed_s: float = -math.inf
     frames: int = 0
 
+    @property
+    def in_line(self) -> bool:
+        """Whether it could begin, and has no slot."""
+        return self.slot is None and len(self.unripe) < self.came
+
 
 class TtsService:
-    """``voices``: the names that are known; with none of them, every voice is the model's own affair. ``queue``: sessions
-    beyond the slots that may be open. ``clock``: monotonic seconds."""
+    """``voices``: the names that are known; with none of them, every voice is the model's own affair. ``ahead``: words that the
+    model must know behind one before it can begin it. ``queue``: sessions beyond the slots that may be open. ``clock``:
+    monotonic seconds."""
 
     def __init__(
         self,
@@ -83,6 +89,7 @@ class TtsService:
         clock: Callable[[], float],
         metrics: TtsMetrics,
         voices: Collection[str] = (),
+        ahead: int = 0,
         queue: int = 0,
         ahead_s: float = 1.0,
         headroom: float = 0.9,
@@ -91,6 +98,7 @@ class TtsService:
         self._clock = clock
         self._metrics = metrics
         self._voices = voices
+        self._ahead = ahead
         self._costs = StepCosts()
         self._admissions: deque[float] = deque(maxlen=_ADMISSIONS)
         self._scheduler = TtsScheduler(model.buckets, queue=queue, ahead_s=ahead_s, headroom=headroom)
@@ -108,8 +116,8 @@ class TtsService:
         return len(self._holders)
 
     def status(self) -> dict[str, int]:
-        """How it stands: ``used_slots``, ``total_slots`` and ``sessions`` that are open, those without a slot included."""
-        return {"used_slots": self.used, "total_slots": self._model.buckets.slots, "sessions": self.sessions}
+        """How it stands: ``slots`` and ``slots_used``, and ``sessions`` that are open, those without a slot included."""
+        return {"slots": self._model.buckets.slots, "slots_used": self.used, "sessions": self.sessions}
 
     def cost_s(self, size: int) -> float:
         """Seconds that a step of this size of batch takes, as measured."""
@@ -187,7 +195,7 @@ class TtsService:
         new = [list(word) for word in words]
         if one.ended:
             self._refuse(session, "Text: it came after Eos")
-        if len(one.waiting) + len(new) > MOST_WORDS:
+        if one.came - one.begun + len(new) > MOST_WORDS:
             self._refuse(session, f"Text: more than {MOST_WORDS} words wait to be said")
         if any(len(word) > MOST_TOKENS for word in new):
             self._refuse(session, f"Text: a word of more than {MOST_TOKENS} tokens")
@@ -195,9 +203,16 @@ class TtsService:
             return
         if one.first_word_s is None:
             one.first_word_s = self._clock()
-        self._fed(one)
-        one.waiting.extend(new)
-        self._scheduler.text(session, len(new))
+        one.came += len(new)
+        one.unripe.extend(any(token != PADDING for token in word) for word in new)
+        if one.slot is None:
+            one.waiting.extend(new)
+        else:
+            try:
+                self._model.give(one.slot, new)
+            except ValueError as e:
+                self._refuse(session, f"Text: {e}")
+        self._ripen(session, one)
 
     def ended(self, session: Session) -> None:
         """No more words come."""
@@ -205,7 +220,9 @@ class TtsService:
         if one is None or one.ended:
             return
         one.ended = True
-        self._fed(one)
+        if one.slot is not None:
+            self._model.end(one.slot)
+        self._ripen(session, one)
         self._scheduler.end(session)
 
     def cancelled(self, session: Session) -> None:
@@ -235,6 +252,7 @@ class TtsService:
             try:
                 # A new state is part of it; the plan's resets need nothing of their own.
                 self._model.admit(slot, one.voice, one.seed)
+                self._model.give(slot, list(one.waiting))
             except (KeyError, ValueError) as e:
                 lost.add(slot)
                 del self._sessions[session]
@@ -243,6 +261,9 @@ class TtsService:
                 self._metrics.ended("failed")
                 events.append((session, Failed(str(e.args[0] if e.args else e))))
                 continue
+            if one.ended:
+                self._model.end(slot)
+            one.waiting.clear()
             self._admissions.append(self._clock() - begun_s)
             one.slot = slot
             self._holders[slot] = session
@@ -251,24 +272,21 @@ class TtsService:
         left = [slot for slot in plan.step.slots if slot not in lost]
         return self._model.buckets.batch(left) if left else None
 
-    def _fed(self, one: _Speech) -> None:
+    def _ripen(self, session: Session, one: _Speech) -> None:
+        """Tells the scheduler of the words that can begin now."""
+        behind = sum(one.unripe)
+        ripe = 0
+        while one.unripe and (one.ended or not one.unripe[0] or behind > self._ahead):
+            behind -= one.unripe.popleft()
+            ripe += 1
+        if not ripe and not one.ended:
+            return
         if one.hungry:
             one.hungry = False
             one.fed_s = self._clock()
-
-    def _feed(self, one: _Speech, slot: int) -> None:
-        room = GIVEN_AHEAD - (one.given - one.begun)
-        if one.waiting and room > 0:
-            words = [one.waiting.popleft() for _ in range(min(room, len(one.waiting)))]
-            one.given += len(words)
-            self._model.give(slot, words)
-        if one.ended and not one.waiting and not one.end_told:
-            one.end_told = True
-            self._model.end(slot)
+        self._scheduler.text(session, ripe)
 
     def _step(self, batch: Batch, events: list[tuple[Session, Event]]) -> None:
-        for slot in batch.slots:
-            self._feed(self._sessions[self._holders[slot]], slot)
         begun_s = self._clock()
         out = self._model.step(batch)
         now_s = self._clock()
@@ -291,7 +309,7 @@ class TtsService:
             gap_s = self._scheduler.stepped(session, now_s, audio=audio, words=words, done=done)
             if gap_s > 0.0:
                 self._metrics.gap(gap_s, for_text=one.fed_s > now_s - gap_s)
-            one.hungry = not one.ended and not one.waiting and one.begun == one.given
+            one.hungry = not one.ended and one.begun + len(one.unripe) == one.came
             if done:
                 self._metrics.ended("done")
                 del self._sessions[session]
@@ -302,7 +320,7 @@ class TtsService:
         if worked:
             return 0.0
         waits = [] if plan.wake_s is None else [max(0.0, plan.wake_s - self._clock())]
-        if any(one.slot is None and one.first_word_s is not None for one in self._sessions.values()):
+        if any(one.in_line for one in self._sessions.values()):
             waits.append(SLACK_POLL_S)
         return min(waits, default=None)
 
@@ -325,6 +343,6 @@ class TtsService:
 
     def _show(self) -> None:
         used = self.used
-        waiting = sum(one.slot is None and one.first_word_s is not None for one in self._sessions.values())
+        waiting = sum(one.in_line for one in self._sessions.values())
         headroom = 1.0 if used == 0 else 1.0 - self._costs(self._model.buckets.holds(used)) / FRAME_S
         self._metrics.shows(used=used, total=self._model.buckets.slots, queue=waiting, headroom=headroom)

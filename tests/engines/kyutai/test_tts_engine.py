@@ -38,7 +38,7 @@ class Wired:
         return json.loads(self.engine.answer("status"))
 
 
-FREE = {"used_slots": 0, "total_slots": 2, "sessions": 0}
+FREE = {"slots_used": 0, "slots": 2, "sessions": 0}
 
 
 def test_a_session_from_its_first_record_to_its_last():
@@ -59,7 +59,7 @@ def test_who_leaves_frees_his_slot_at_once():
     wired = Wired()
     wired.say("0.1", Open(None, 1), Words([[1]] * 9))
     wired.engine.tick()
-    assert wired.status() == {**FREE, "used_slots": 1, "sessions": 1}
+    assert wired.status() == {**FREE, "slots_used": 1, "sessions": 1}
     wired.engine.left("0.1")
     assert wired.status() == FREE
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from engines.kyutai.schedule.slots import NoFreeChannels
+from engines.kyutai.text import PADDING
 from engines.kyutai.tts_metrics import TtsMetrics
 from engines.kyutai.tts_records import Done, Failed, Frame, WordBegun
-from engines.kyutai.tts_service import GIVEN_AHEAD, MOST_TOKENS, MOST_WORDS, Refused, TtsService
+from engines.kyutai.tts_service import MOST_TOKENS, MOST_WORDS, Refused, TtsService
 from tests.engines.fake_tts import LEAD_IN, PER_WORD, FakeTts, frames, sample
 
 STEP_S = 0.01
@@ -22,7 +23,7 @@ STEP_S = 0.01
 class Engine:
     """A service whose steps take ``STEP_S`` each, and what its listeners hear."""
 
-    def __init__(self, *sizes: int, voices: tuple[str, ...] = (), queue: int = 0) -> None:
+    def __init__(self, *sizes: int, voices: tuple[str, ...] = (), ahead: int = 0, queue: int = 0) -> None:
         self.now_s = 100.0
         self.registry = CollectorRegistry()
         self.model = FakeTts(*(sizes or (1, 2, 4)))
@@ -34,7 +35,7 @@ class Engine:
 
         self.model.step = timed  # type: ignore[method-assign]
         self.service = TtsService(
-            self.model, clock=lambda: self.now_s, metrics=TtsMetrics(self.registry), voices=voices, queue=queue
+            self.model, clock=lambda: self.now_s, metrics=TtsMetrics(self.registry), voices=voices, ahead=ahead, queue=queue
         )
         self.service.warm([7])
         self.model.said.clear()
@@ -198,15 +199,34 @@ def test_more_sessions_than_may_be_open_find_no_free_channel():
     engine.service.opened("d", None, 1)
 
 
-def test_a_long_text_reaches_the_model_bit_by_bit():
+def test_a_model_that_looks_ahead_begins_a_word_when_it_knows_what_follows():
+    engine = Engine(ahead=2)
+    engine.service.opened("a", None, 1)
+    for word, said in enumerate([[], [], [0], [0, 1], [0, 1, 2]]):
+        engine.service.words("a", [[word + 10]])
+        engine.run()
+        assert [word - 10 for _, (word,) in engine.model.said] == said
+    engine.service.words("a", [[PADDING] * 4])
+    engine.run()
+    assert len(engine.model.said) == 3, "a pause is no word that could be looked at"
+    engine.service.ended("a")
+    engine.run()
+    assert len(engine.model.said) == 6
+    assert pcm(engine.heard["a"]) == speech(1, 6)
+
+
+def test_a_word_that_the_model_cannot_take_fails_its_session():
     engine = Engine()
     engine.service.opened("a", None, 1)
-    engine.service.words("a", [[i] for i in range(100)])
-    engine.service.ended("a")
+    engine.service.words("a", [[1]])
     engine.tick()
-    assert len(engine.model.live[0].words) == GIVEN_AHEAD - 1
-    engine.run()
-    assert [word for _, word in engine.model.said] == [[i] for i in range(100)]
+    with pytest.raises(Refused, match="Text: a word without tokens"):
+        engine.service.words("a", [[]])
+    engine.service.opened("b", None, 1)
+    engine.service.words("b", [[]])
+    engine.tick()
+    assert engine.heard["b"] == [Failed("a word without tokens")]
+    assert (engine.service.sessions, engine.service.used, engine.model.live) == (0, 0, {})
 
 
 def test_the_first_audio_gaps_and_slots_are_told():
@@ -262,9 +282,9 @@ ACTIONS = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(ACTIONS)
-def test_whoever_comes_and_goes_everybody_hears_his_own_words(actions):
-    engine = Engine(1, 2, 4, queue=4)
+@given(ACTIONS, st.sampled_from([0, 2]))
+def test_whoever_comes_and_goes_everybody_hears_his_own_words(actions, ahead):
+    engine = Engine(1, 2, 4, ahead=ahead, queue=4)
     given_words: dict[str, int] = {}
     seeds: dict[str, int] = {}
     ended: set[str] = set()
