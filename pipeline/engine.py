@@ -52,6 +52,9 @@ class CallState:
     """What the learner has set. An engine that honours an option reads it here when an answer begins."""
     on_reply: Callable[[Any], None] | None = None
     """Called with the ``agent.tutor.TutorReply`` as soon as a scripted tutor has chosen it."""
+    on_pause: Callable[[float], None] | None = None
+    """Called by a recogniser that can tell from what it hears whether the learner will pause, while a turn is open: the
+    probability, 0 to 1, that the voice is silent for the next 2 s. Others never call it."""
 
 
 class Engine(Protocol):

@@ -25,10 +25,11 @@ def make_engines(settings: Settings, *, skip: frozenset[str] = frozenset()) -> d
         UnknownEngine: naming the setting and the engines there are, or the package that is missing.
         ValueError: an engine cannot use its options.
     """
-    return {stage: _make(stage, name, settings) for stage, name in chosen(settings).items() if stage not in skip}
+    return {stage: make_engine(stage, name, settings) for stage, name in chosen(settings).items() if stage not in skip}
 
 
-def _make(stage: str, name: str, settings: Settings) -> Engine:
+def make_engine(stage: str, name: str, settings: Settings) -> Engine:
+    """The engine ``name`` of ``stage``. Raises as ``make_engines`` does."""
     names = engine_names(stage)
     if name not in names:
         raise UnknownEngine(f"{stage}.engine: unknown engine {name!r}; there are: {', '.join(names)}")

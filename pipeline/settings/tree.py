@@ -214,12 +214,48 @@ class PocketsphinxSettings(Section):
     )
 
 
+class NoiseFilterSettings(Section):
+    """Transcripts that were read into a noise. All three must hold: weak, short, and words that say nothing."""
+
+    enabled: bool = Field(True, description="Drop them.")
+    rms: float = Field(0.004, ge=0, le=1, description="Weak: the mean (RMS) is below this share of full scale ...")
+    peak: float = Field(0.03, ge=0, le=1, description="... and the largest sample is below this one.")
+    max_duration_s: float = Field(1.0, ge=0, description="Short: voice of at most so many seconds.")
+
+
+class KyutaiSTTSettings(Section):
+    """Kyutai's speech to text on a server: Parley's own engine, or moshi-server."""
+
+    url: str = Field("", description="The server, such as ws://127.0.0.1:8090; its path may be left out.")
+    key: SecretStr | None = Field(None, description="Sent as kyutai-api-key, where the server wants one.")
+    connect_timeout_s: float = Field(2.0, gt=0, le=30, description="Longest wait for a connection.")
+    answer_timeout_s: float = Field(
+        1.5, gt=0, le=30, description="Longest wait for the last words of speech that has ended; then the fallback is asked."
+    )
+    delay_s: float = Field(
+        0.5,
+        gt=0,
+        le=10,
+        description="By how much the model's words come late (stt-1b 0.5, stt-2.6b 2.5); needed for moshi-server only.",
+    )
+    replay_s: float = Field(
+        6.0, ge=1, le=9, description="Seconds of the learner's audio that are sent again after a lost connection."
+    )
+    pauses: bool = Field(True, description="Let the model's own expectation of pauses count in turn-taking, where it has one.")
+    fallback: Literal["whisper", "pocketsphinx", "none"] = Field(
+        "pocketsphinx",
+        description="Who recognises an utterance while the server is down or full; loaded beside it.",
+    )
+    noise: NoiseFilterSettings = Field(default_factory=NoiseFilterSettings)
+
+
 class STTSettings(Section):
     """Speech to text."""
 
     engine: str = Field("pocketsphinx", description="Which recogniser: a file of pipeline/stt, by its name.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of an engine that has no section here.")
     pocketsphinx: PocketsphinxSettings = Field(default_factory=PocketsphinxSettings)
+    kyutai: KyutaiSTTSettings = Field(default_factory=KyutaiSTTSettings)
 
 
 class EspeakSettings(Section):

@@ -31,15 +31,11 @@ from pipecat.utils.time import time_now_iso8601
 from pipeline.engine import AtCapacity, CallState, EngineState, EngineStatus
 from pipeline.options import OptionName
 from pipeline.settings.tree import PocketsphinxSettings, Settings
-from pipeline.stt.recognition import RecogniserError, Recognition, UtteranceCancelled
+from pipeline.stt.recognition import NOTHING_HEARD, RecogniserError, Recognition, UtteranceCancelled
 from pipeline.stt.sphinx_link import end_fork_server
 from pipeline.stt.sphinx_pool import BYTES_PER_S, SphinxPool, Utterance
 
 RATE_HZ = 16_000
-
-NOTHING_HEARD = " "
-"""Text of a final without words. Stock stop strategies end a turn only after some text, and wait ``user_turn_stop_timeout``
-(5 s) for it; the user aggregator drops blank text. So a blank ends the turn at once and adds nothing to the conversation."""
 
 _PRE_ROLL_S = 0.35
 """Audio before the VAD's own ``start_s``, which passed before it reported the voice: weak first sounds, its window, queues."""

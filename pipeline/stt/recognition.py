@@ -9,6 +9,10 @@ from agent.record import Word
 
 Source = Literal["free", "expected"]
 
+NOTHING_HEARD = " "
+"""Text of a final without words. Stock stop strategies end a turn only after some text, and wait ``user_turn_stop_timeout``
+(5 s) for it; the user aggregator drops blank text. So a blank ends the turn at once and adds nothing to the conversation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
