@@ -53,15 +53,24 @@ def keys(model: type[BaseModel] = Settings, prefix: tuple[str, ...] = ()) -> Ite
             yield from keys(section, (*prefix, name))
 
 
+def named_section(annotation: Any) -> type[BaseModel] | None:
+    """The section of each item, where a field of this type holds sections by names of the operator's choice."""
+    return section_of(get_args(annotation)[1]) if get_origin(annotation) is dict else None
+
+
 def find(path: tuple[Any, ...]) -> Key | None:
-    """The key at ``path``. A list's index leads to the list's own key, or to a key of its items' section."""
+    """The key at ``path``. A list's index leads to the list's own key, or to a key of its items' section; a name of the
+    operator's choice leads to the section that stands under it."""
     model: type[BaseModel] | None = Settings
     found: Key | None = None
     for i, part in enumerate(path):
         if isinstance(part, int):
             if found is not None:
-                items = get_args(found.field.annotation)
-                model = section_of(items[0]) if items else None
+                arguments = get_args(found.field.annotation)
+                model = section_of(arguments[0]) if arguments else None
+            continue
+        if model is None and found is not None and (items := named_section(found.field.annotation)) and len(found.path) == i:
+            found, model = Key((*found.path, str(part)), found.field, items), items
             continue
         if model is None or part not in model.model_fields:
             return found if found is not None and get_origin(found.field.annotation) is dict else None
@@ -107,7 +116,8 @@ def _kind(annotation: Any, limits: str = "") -> str:
         section = section_of(arguments[0])
         return f"a list of sections with {', '.join(section.model_fields)}" if section else f"a list of {_kind(arguments[0])}"
     if origin is dict:
-        return "a mapping"
+        section = section_of(arguments[1])
+        return f"names, each with a section of {', '.join(section.model_fields)}" if section else "a mapping"
     if section := section_of(annotation):
         return f"a section with {', '.join(section.model_fields)}"
     return _SIMPLE.get(annotation, getattr(annotation, "__name__", str(annotation))) + limits

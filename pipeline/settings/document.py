@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
-from pipeline.settings.describe import allowed, keys, section_of
+from pipeline.settings.describe import allowed, keys, named_section, section_of
 from pipeline.settings.tree import Settings
 
 YAML_HEADER = """\
@@ -111,7 +111,35 @@ def render_markdown() -> str:
             cells = (f"`{key.path[-1]}`", f"`{json.dumps(value)}`", allowed(key.field), key.field.description or "")
             parts.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
         parts.append("")
+        if not path:
+            parts += _named_sections()
     return "\n".join(parts)
+
+
+def _named_sections() -> list[str]:
+    """The sections that stand under names of the operator's choice, each as a table."""
+    parts: list[str] = []
+    found = [(f"{key.dotted}.NAME", section) for key in keys() if (section := named_section(key.field.annotation))]
+    for dotted, section in found:
+        inner = [(name, section_of(_item(field.annotation))) for name, field in section.model_fields.items()]
+        found += [(f"{dotted}.{name}", of) for name, of in inner if of is not None]
+        parts.append(f"## {dotted}\n\n{(section.__doc__ or '').strip().splitlines()[0]}\n")
+        parts.append("| key | default | allowed | meaning |\n|---|---|---|---|")
+        for name, field in section.model_fields.items():
+            default = (
+                "must be set"
+                if field.is_required()
+                else f"`{json.dumps(_default(field.get_default(call_default_factory=True)))}`"
+            )
+            cells = (f"`{name}`", default, allowed(field), field.description or "")
+            parts.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
+        parts.append("")
+    return parts
+
+
+def _item(annotation: Any) -> Any:
+    """What a list of this type holds; any other type itself."""
+    return get_args(annotation)[0] if get_origin(annotation) is list else annotation
 
 
 def _is_tree(path: tuple[str, ...]) -> bool:

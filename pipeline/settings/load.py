@@ -121,7 +121,8 @@ def load_settings(
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as e:
-        errors = e.errors(include_url=False)
+        # A misspelt key may be the one that another line calls missing.
+        errors = sorted(e.errors(include_url=False), key=lambda error: error["type"] != "extra_forbidden")
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise SettingsError(_explain(errors[0], layers) + more) from None
     _check_lesson(settings, layers)

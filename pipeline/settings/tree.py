@@ -5,23 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from agent.record import Level
-
-
-class Section(BaseModel):
-    """A part of the tree; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _numbers_are_not_switches(cls, value: Any, info: ValidationInfo) -> Any:
-        """``port: yes`` is a mistake; pydantic alone would read it as 1."""
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
-            raise ValueError("not a number")
-        return value
+from pipeline.settings.processes import EngineSettings, GpuSettings, ModelSettings
+from pipeline.settings.section import Section as Section
 
 
 class ServerSettings(Section):
@@ -274,11 +262,53 @@ class TTSSettings(Section):
     espeak: EspeakSettings = Field(default_factory=EspeakSettings)
 
 
+class VLLMSettings(Section):
+    """A language model on a server that speaks OpenAI's chat completions: vLLM, or any other."""
+
+    url: str = Field("", description="The server, such as http://127.0.0.1:8000/v1; /v1 may be left out.")
+    key: SecretStr | None = Field(None, description="Sent as a bearer token, where the server wants one.")
+    model: str = Field("", description="A model that the server lists; empty: the first one.")
+    dialect: Literal["vllm", "openai", "plain"] = Field(
+        "vllm",
+        description="Which fields a request may have besides the usual: vllm (all), openai (usage and JSON schemas; llama.cpp, "
+        "Ollama), plain (none; transformers serve).",
+    )
+    thinking: bool = Field(False, description="Let a model think that can (Qwen3): nothing is said before it has finished.")
+    connect_timeout_s: float = Field(2.0, gt=0, le=30, description="Longest wait for a connection.")
+    read_timeout_s: float = Field(
+        15.0, gt=0, le=300, description="Longest silence of the server; faults.llm_timeout_s is usually over sooner."
+    )
+
+
+class TransformersSettings(Section):
+    """A language model in a process of its own, by the transformers library; for one call or two at a time."""
+
+    model: str = Field("", description="A folder, or a name that the library can load.")
+    python: str = Field("", description="The Python that has torch and transformers; empty: Parley's own.")
+    device: str = Field("cpu", description="cpu, cuda or cuda:N.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="Of the weights; auto: as stored.")
+    threads: int = Field(0, ge=0, description="CPU threads of the process; 0: as the library wants.")
+    start_timeout_s: float = Field(300.0, gt=0, description="Longest wait for the model to be loaded.")
+
+
 class LLMSettings(Section):
     """What the tutor thinks with."""
 
     engine: str = Field("scripted", description="Which tutor: a file of pipeline/llm, by its name.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of an engine that has no section here.")
+    vllm: VLLMSettings = Field(default_factory=VLLMSettings)
+    transformers: TransformersSettings = Field(default_factory=TransformersSettings)
+    fallback: Literal["none", "transformers"] = Field(
+        "none", description="Who answers while the server of llm.vllm is absent; loaded beside it."
+    )
+    max_model_len: int = Field(
+        0, ge=0, description="Tokens that the model can look back on, prompt and answer; 0: what its server says, or 4,096."
+    )
+    top_p: float = Field(0.9, gt=0, le=1, description="Share of the likeliest next words that are chosen from.")
+    stop: list[str] = Field(default_factory=list, max_length=4, description="Texts that end an answer.")
+    corrections: bool = Field(
+        False, description="After each answer, ask the model for corrections of the learner's turn; they show on the page."
+    )
 
 
 class TutorSettings(Section):
@@ -358,5 +388,11 @@ class Settings(Section):
     stt: STTSettings = Field(default_factory=STTSettings)
     llm: LLMSettings = Field(default_factory=LLMSettings)
     tts: TTSSettings = Field(default_factory=TTSSettings)
+    engines: dict[str, EngineSettings] = Field(
+        default_factory=dict,
+        description="Engines that are processes of their own, by name; stt, llm and tts serve the stages of these names.",
+    )
+    models: ModelSettings = Field(default_factory=ModelSettings)
+    gpu: GpuSettings = Field(default_factory=GpuSettings)
     tutor: TutorSettings = Field(default_factory=TutorSettings)
     options: OptionSettings = Field(default_factory=OptionSettings)
