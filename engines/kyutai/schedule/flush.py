@@ -47,7 +47,10 @@ class Flush:
         self.frame = next_frame
 
     def overtaken(self, steps: int, next_frame: int, delay: int) -> bool:
-        """Whether the live steps have written by themselves all that it would."""
+        """Whether the live steps have written by themselves all that it would. Of one that was begun they make at most
+        ``length`` steps meanwhile, so the model need not keep more than that of it."""
+        if self.begun is not None:
+            return steps >= self.begun + self.length
         if self.covered is None and next_frame * FRAME >= self.asked:
             self.covered = steps
         return self.covered is not None and steps >= self.covered + delay
