@@ -62,12 +62,12 @@ class Rules:
     max_padding: int = 8
     initial_padding: int = 2
 
-    def fresh(self) -> list[int]:
-        """The columns ``[MUTABLE]`` of a slot that made no step yet."""
+    def fresh(self, start: int) -> list[int]:
+        """The columns ``[MUTABLE]`` of a slot that made no step yet. ``start``: the token that is fed first."""
         columns = [0] * MUTABLE
         columns[Column.MAY_PAD] = columns[Column.MUST_PAD] = self.initial_padding
         columns[Column.END] = -1
-        columns[Column.MAIN] = PAD
+        columns[Column.MAIN] = start
         columns[Column.SECOND] = NOTHING
         return columns
 

@@ -26,7 +26,7 @@ class Device:
     def __init__(self, rules: Rules, script: Script) -> None:
         self.rules, self.script = rules, script
         self.columns = torch.zeros(1, COLUMNS, dtype=torch.long)
-        self.columns[0, :MUTABLE] = torch.tensor(rules.fresh())
+        self.columns[0, :MUTABLE] = torch.tensor(rules.fresh(CARD))
         self.words = torch.zeros(1, WORDS, ROW, dtype=torch.long)
         self.tokens = torch.zeros(1, TOKENS, dtype=torch.long)
 

@@ -1,0 +1,260 @@
+"""Text to speech, many sessions at once, on moshi's weights.
+
+In a step the backbone reads what was fed and made last and says whether the next word is to begin; the machine (``machine.py``)
+says which text is fed next; the depth transformer makes the audio tokens, and Mimi makes their audio. The audio is later than
+the text by ``delay`` steps, and the acoustic codebooks are later than the first by the model's own delays. So the first steps
+make no audio: in a batch of such steps alone, neither the depth transformer nor Mimi are run.
+
+All of a step is on the device, in tensors that stay where they are, so that it can be captured. The host hands over the words
+that have become ripe, and fetches one tensor of results. All whole numbers of a slot stand in one row of ``_desk``: the
+machine's columns, the last audio tokens, the rings of words. What the host changes there, an admission included, is one
+indexed write for all slots together.
+
+With fewer codebooks than the model has (``n_q``), the others are not computed and not fed, as in moshi.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engines.kyutai.model.depformer import Depformer
+from engines.kyutai.model.interface import FRAME_SAMPLES, Floats, TtsOutput
+from engines.kyutai.model.machine import COLUMNS, MUTABLE, NOTHING, PAD, Column, Rules, advance
+from engines.kyutai.model.mimi_decoder import MimiDecoder
+from engines.kyutai.model.rows import Rows
+from engines.kyutai.model.sampling import Sampling, choose, gumbel
+from engines.kyutai.model.script import ROW, Script
+from engines.kyutai.model.transformer import RingTransformer, norm
+from engines.kyutai.model.tts_checkpoint import TtsParts
+from engines.kyutai.model.tts_tables import TextTable, input_table
+from engines.kyutai.model.voices import Voices
+from engines.kyutai.schedule.buckets import Batch, Buckets
+
+WORDS, TOKENS = 32, 1024
+"""Sizes of a slot's rings: words, and text tokens of words."""
+FINAL_PADDING = 4
+"""Steps after the last word whose audio is still made."""
+_RESULTS = 4  # numbers of a row that go to the host beside its audio
+
+
+@dataclass
+class _Slot:
+    """What the host knows of a slot: its voice's place, steps made, and from which token on the device needs its text."""
+
+    script: Script
+    place: int
+    steps: int = 0
+    kept: int = 0
+
+
+class BatchedTts:
+    """``parts``: a model as loaded. ``voices``: the files of the voices by their names. ``default_voice``: one of these names.
+    ``n_q``: codebooks that are made, all of them by default. ``temp``: temperature of text and audio, 0 for the most probable
+    tokens. ``cfg_coef``: guidance, one of the values that the model was distilled for. ``voice_places``: voices that can be
+    spoken with at the same time.
+
+    :raises KeyError: where no voice has the default's name
+    :raises ValueError: where the model cannot be served so; the text says why
+    """
+
+    def __init__(
+        self,
+        parts: TtsParts,
+        buckets: Buckets,
+        *,
+        voices: dict[str, Path],
+        default_voice: str,
+        n_q: int | None = None,
+        temp: float = 0.6,
+        cfg_coef: float | None = 2.0,
+        voice_places: int = 8,
+    ) -> None:
+        lm = parts.lm
+        self.buckets = buckets
+        self.slots = buckets.slots
+        self.n_q = lm.dep_q if n_q is None else n_q
+        self.frame_rate = float(parts.mimi.frame_rate)
+        self.ahead = parts.ahead
+        """Words behind a word that have to be known before it can begin, where the end is not."""
+        self.device = lm.device
+        self._lm = lm
+        self._delay = parts.delay
+        delays = lm.delays[lm.audio_offset :]
+        self._lag = max(lm.delays)
+        self._rules = Rules(parts.ahead)
+        self._audio = Sampling(temp, 250)
+        self._text = Sampling(temp, 25)
+        self._depformer = Depformer(lm, n_q=self.n_q, rows=self.slots)
+        self._mimi = MimiDecoder(parts.mimi, n_q=self.n_q, slots=self.slots)
+        self._ring = RingTransformer(lm.transformer, self.slots)
+        guidance = _guidance(parts.guidance, cfg_coef)
+        self._voices = Voices(lm, voices, default_voice, guidance=guidance, places=min(voice_places, self.slots))
+        self._inputs = input_table(lm, self.n_q)
+        self._depth_text = TextTable(lm.depformer_text_emb)
+        self._fresh = self._rules.fresh(lm.text_initial_token_id)
+        self._delays = torch.tensor(delays[: self.n_q], device=self.device)
+        # A slot's row: the columns, the last audio tokens of each codebook, the ring of words, the ring of tokens.
+        self._history = self._lag + 1
+        widths = (COLUMNS, self.n_q * self._history, WORDS * ROW, TOKENS)
+        self._starts = np.cumsum((0, *widths)).tolist()
+        self._desk = torch.zeros(self.slots, sum(widths), dtype=torch.long, device=self.device)
+        self._ages = torch.arange(self._history, device=self.device)
+        self._live: dict[int, _Slot] = {}
+        self._changes: dict[int, int] = {}
+
+    @property
+    def voices(self) -> list[str]:
+        """The names of all voices."""
+        return self._voices.names
+
+    def admit(self, slot: int, voice: str | Floats | None, seed: int) -> None:
+        """As in ``TtsModel``.
+
+        :raises ValueError: also where too many different voices are spoken with, or the voice's file is broken
+        """
+        self.free(slot)
+        place = self._voices.use(voice)
+        script = Script(ahead=self._rules.ahead, pad=PAD, words=WORDS, tokens=TOKENS)
+        self._live[slot] = _Slot(script, place)
+        columns = {Column.KNOWN: 0, Column.SEED: (seed + 2**63) % 2**64 - 2**63, Column.VOICE: place}
+        self._change(slot, 0, [*self._fresh, *(columns[Column(c)] for c in range(MUTABLE, COLUMNS))])
+        self._mimi.past[slot].zero_()
+
+    def give(self, slot: int, tokens_of_words: list[list[int]]) -> None:
+        """As in ``TtsModel``. A word of padding tokens only is a pause of so many frames.
+
+        :raises ValueError: where a word has no tokens or too many
+        """
+        self._live[slot].script.give(tokens_of_words)
+
+    def end(self, slot: int) -> None:
+        """As in ``TtsModel``."""
+        self._live[slot].script.end()
+
+    def free(self, slot: int) -> None:
+        """As in ``TtsModel``; nothing where nobody has the slot."""
+        one = self._live.pop(slot, None)
+        if one is not None:
+            self._voices.done(one.place)
+
+    def step(self, batch: Batch) -> TtsOutput:
+        """As in ``TtsModel``. A slot whose next word is not known yet makes no step: it begins no word, and has no audio."""
+        stepping = {slot for slot in batch.slots if self._ready(slot)}
+        before = [self._live[slot].steps for slot in batch.slots]
+        count = len(batch.slots)
+        made = np.zeros((count, _RESULTS + FRAME_SAMPLES), np.float32)
+        if stepping:
+            self._hand_over()
+            full = any(self._live[slot].steps >= self._delay for slot in stepping)
+            made = self._run(batch, [row in stepping for row in batch.rows], full)
+        words, audio, done = np.zeros(count, np.int64), np.zeros(count, np.bool_), np.zeros(count, np.bool_)
+        for i, slot in enumerate(batch.slots):
+            if slot not in stepping:
+                continue
+            one = self._live[slot]
+            took, ended_at, one.kept = (int(number) for number in made[i, :3])
+            one.steps += 1
+            one.script.begun += took
+            words[i] = took
+            audio[i] = before[i] >= self._delay + self._lag
+            done[i] = ended_at >= 0 and one.steps >= ended_at + self._delay + FINAL_PADDING + self._lag
+        return TtsOutput(made[:, _RESULTS:], audio, words, np.array(before, np.int64), done)
+
+    def _ready(self, slot: int) -> bool:
+        one = self._live[slot]
+        if news := one.script.news(one.kept):
+            _, _, words, tokens, _ = self._starts
+            for index, row in enumerate(news.rows, news.first_row):
+                self._change(slot, words + index % WORDS * ROW, row)
+            for index, token in enumerate(news.tokens, news.first_token):
+                self._change(slot, tokens + index % TOKENS, (token,))
+            self._change(slot, Column.KNOWN, (news.known,))
+        return one.script.ready
+
+    def _change(self, slot: int, start: int, numbers: Sequence[int]) -> None:
+        self._changes.update(enumerate(numbers, slot * self._desk.shape[1] + start))
+
+    def _hand_over(self) -> None:
+        if self._changes:
+            changes = torch.tensor([list(self._changes), list(self._changes.values())]).to(self.device)
+            self._desk.view(-1).index_put_((changes[0],), changes[1])
+            self._changes = {}
+
+    def _run(self, batch: Batch, mask: list[bool], full: bool) -> Floats:
+        """One step of the rows in ``mask``. Returns ``[len(batch.slots), results and audio]``."""
+        lowest = batch.rows == tuple(range(batch.bucket))
+        rows = Rows(torch.tensor(batch.rows, device=self.device), lowest=lowest)
+        made = self._step(rows, torch.tensor(mask, device=self.device)[:, None], full).cpu().numpy()
+        at = {slot: i for i, slot in enumerate(batch.rows)}
+        return made[[at[slot] for slot in batch.slots]]
+
+    @torch.no_grad()
+    def _step(self, rows: Rows, mask: Tensor, full: bool) -> Tensor:
+        """``mask``: bool ``[bucket, 1]``. ``full``: with audio. Returns float32 ``[bucket, results and audio]``; without audio
+        ``[bucket, results]`` and zeros."""
+        desk = rows.of(self._desk)
+        columns, history, words, tokens = desk.split([b - a for a, b in zip(self._starts, self._starts[1:], strict=False)], 1)
+        step, voice, seed = columns[:, Column.STEP], columns[:, Column.VOICE], columns[:, Column.SEED]
+        history = history.unflatten(1, (self.n_q, self._history))
+
+        x = self._embedded(step, columns, history) + self._voices.sum
+        x = self._ring.step(x[:, None], step, rows, cross=self._voices.cross, which=voice)
+        context = norm(self._lm.out_norm, x)[:, 0] if self._lm.out_norm else x[:, 0]
+        logits = self._lm.text_linear(context)
+        text_draws = self._text.draws(logits.shape[1])
+        draws = text_draws + (self._depformer.draws(self._audio) if full else 0)
+        noise = gumbel(seed, step, draws) if draws else None
+        asked = choose(logits, self._text, None if noise is None else noise[:, :text_draws])
+        after, took = advance(self._rules, columns, words.unflatten(1, (WORDS, ROW)), tokens, asked)
+
+        now = self._ages == (step % self._history)[:, None]
+        if full:
+            fed = self._depth_text(after[:, Column.MAIN], after[:, Column.SECOND])
+            codes = self._depformer.step(fed, context, self._audio, None if noise is None else noise[:, text_draws:])
+            codes = codes.masked_fill(step[:, None] < self._delays + self._delay, NOTHING)
+            history = torch.where(now[:, None], codes[:, :, None], history)
+            pcm = self._sound(step, history, rows, mask)
+        else:
+            history = history.masked_fill(now[:, None], NOTHING)
+            pcm = context.new_zeros(rows.bucket, FRAME_SAMPLES, dtype=torch.float32)
+        changed = torch.cat([after, columns[:, MUTABLE:], history.flatten(1)], 1)
+        width = changed.shape[1]
+        rows.put(self._desk[:, :width], torch.where(mask, changed, desk[:, :width]))
+        kept = after[:, Column.NEXT]
+        if self._rules.ahead:
+            kept = torch.minimum(kept, after[:, Column.SHOWN])
+        numbers = torch.stack([took.long(), after[:, Column.END], kept, step], 1)
+        return torch.cat([numbers.float(), pcm], 1)
+
+    def _embedded(self, step: Tensor, columns: Tensor, history: Tensor) -> Tensor:
+        """What the backbone reads: the text that was fed last, and the audio tokens of the step before."""
+        last = ((step - 1) % self._history).view(-1, 1, 1).expand(-1, self.n_q, 1)
+        codes = history.gather(2, last)[:, :, 0].masked_fill(step[:, None] <= self._delays, NOTHING)
+        return self._inputs(step, columns[:, Column.MAIN], columns[:, Column.SECOND], codes)
+
+    def _sound(self, step: Tensor, history: Tensor, rows: Rows, mask: Tensor) -> Tensor:
+        """The audio of the frame whose last codebooks were just made: each codebook's token is as old as its delay says."""
+        made = ((step - self._lag)[:, None] + self._delays) % self._history
+        codes = history.gather(2, made[:, :, None])[:, :, 0].clamp(min=0)
+        frames = step - (self._delay + self._lag)
+        pcm = self._mimi.step(codes, frames.clamp(min=0), rows, mask & (frames >= 0)[:, None])
+        return pcm.clamp(-1.0, 1.0).float()
+
+
+def _guidance(values: tuple[float, ...], wanted: float | None) -> float | None:
+    """The value of the guidance condition."""
+    if not values:
+        if wanted not in (None, 1.0):
+            raise ValueError(
+                "cfg_coef: the model was not distilled for guidance, and a batch of twice the size is not supported"
+            )
+        return None
+    if wanted is not None and wanted not in values:
+        raise ValueError(f"cfg_coef: the model was distilled for {', '.join(str(value) for value in values)}, not for {wanted}")
+    return wanted
