@@ -100,9 +100,9 @@ class LiveWords:
 
     def ended(self, stop_s: float) -> None:
         """A live step tells when its last word was over."""
-        if self._told and self._told[-1].end_s is None:
-            last = self._told[-1]
-            self._told[-1] = HeardWord(last.text, last.start_s, max(last.start_s, stop_s))
+        last = self._told[-1] if self._told else None
+        if last is not None and last.end_s is None and stop_s > last.start_s:
+            self._told[-1] = HeardWord(last.text, last.start_s, stop_s)
 
     def flushed(self, words: Iterable[HeardWord]) -> None:
         """A flush tells the words that live steps have not told yet, in order."""
