@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Sequence
 
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -14,18 +15,33 @@ from engines.kyutai.schedule.slots import NoFreeChannels, Session
 from engines.kyutai.tts_records import Ended, Failed, Open, Opened, OwnVoice, Unwanted, Words, at_engine, to_front
 from engines.kyutai.tts_service import Refused, TtsService
 
+_SEEDS = 1 << 63
 log = logging.getLogger(__name__)
 
 
 class TtsEngine:
-    """``send``: says something to a session's front-end. ``registry``: where the service's metrics are."""
+    """``send``: says something to a session's front-end. ``registry``: where the service's metrics are. ``text``: what a
+    front-end has to know of the model's text (``tts_text.described``). ``voices``: the names of all, the default first.
+    ``seed``: of sessions that bring none; ``None``: another each time."""
 
-    def __init__(self, service: TtsService, send: Send, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        service: TtsService,
+        send: Send,
+        registry: CollectorRegistry,
+        *,
+        text: bytes = b"",
+        voices: Sequence[str] = (),
+        seed: int | None = None,
+    ) -> None:
         self._service = service
         self._send = send
+        self._seed = seed
         self._answers: dict[str, Callable[[], bytes]] = {
             "metrics": lambda: generate_latest(registry),
             "status": lambda: json.dumps(service.status()).encode(),
+            "text": lambda: text,
+            "voices": lambda: json.dumps({"default": next(iter(voices), None), "voices": sorted(voices)}).encode(),
         }
 
     def heard(self, session: Session, kind: int, payload: bytes) -> None:
@@ -33,7 +49,8 @@ class TtsEngine:
         try:
             match at_engine(kind, payload):
                 case Open(voice=voice, seed=seed):
-                    self._service.opened(session, voice, seed)
+                    seeds = (seed, self._seed, secrets.randbelow(_SEEDS))
+                    self._service.opened(session, voice, next(one for one in seeds if one is not None))
                     self._send(session, *to_front(Opened()))
                 case OwnVoice(embedding=embedding):
                     self._service.voiced(session, embedding)
@@ -60,5 +77,5 @@ class TtsEngine:
         return ticked.wait_s
 
     def answer(self, question: str) -> bytes:
-        """``metrics`` as Prometheus reads them, or ``status``; anything else is not known."""
+        """``metrics`` as Prometheus reads them, ``status``, ``voices``, or ``text``; anything else is not known."""
         return self._answers.get(question, lambda: b"")()

@@ -22,10 +22,11 @@ OPENED, FRAME, WORD = 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A session comes. ``voice``: its name, ``None`` for the default."""
+    """A session comes. ``voice``: its name, ``None`` for the default. ``seed``: of what is sampled, ``None`` for the engine's
+    choice."""
 
     voice: str | None
-    seed: int
+    seed: int | None
 
 
 @dataclass(frozen=True, slots=True)

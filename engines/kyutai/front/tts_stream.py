@@ -21,6 +21,8 @@ from engines.wire.kyutai import Cancel, Cancelled, Eos, Error, Ready, Text, TtsI
 
 END_BYTE = b"\0"
 """A binary message of this one byte is as good as ``Eos``."""
+MOST_TEXT = 1 << 15
+"""Characters of one message: half an hour of speech."""
 MOST_VOICE = 5 * 512 * 125
 """Values of an embedding: as many as five speakers have in the released model."""
 _VOICE_DIMS = 3
@@ -55,6 +57,8 @@ class TtsStream:
         """
         if self._ended:
             raise WireError("Text: it came after Eos")
+        if len(content) > MOST_TEXT:
+            raise WireError(f"Text: {MOST_TEXT} characters are the most in one message")
         words = self._split(content)
         if not words:
             return []
