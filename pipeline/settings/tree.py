@@ -254,12 +254,22 @@ class EspeakSettings(Section):
     pitch: int = Field(50, ge=0, le=100, description="Base pitch, 0 to 100.")
 
 
+class KyutaiTTSSettings(Section):
+    """Kyutai's text to speech on a server: Parley's own engine, or moshi-server."""
+
+    url: str = Field("", description="The server, such as ws://127.0.0.1:8089; its path may be left out.")
+    key: SecretStr | None = Field(None, description="Sent as kyutai-api-key, where the server wants one.")
+    voice: str = Field("", description="A voice that the server has; empty: the server's own.")
+    connect_timeout_s: float = Field(1.0, gt=0, le=30, description="Longest wait for a connection; it is tried twice.")
+
+
 class TTSSettings(Section):
     """Text to speech."""
 
     engine: str = Field("espeak", description="Which voice: a file of pipeline/tts, by its name.")
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of an engine that has no section here.")
     espeak: EspeakSettings = Field(default_factory=EspeakSettings)
+    kyutai: KyutaiTTSSettings = Field(default_factory=KyutaiTTSSettings)
 
 
 class VLLMSettings(Section):
