@@ -201,7 +201,7 @@ class Call:
         session = self._session
         settings = session.services.settings.turns
         patience = settings.patience * PATIENCE[session.record.level]
-        return PatientTurnStop(
+        stop = PatientTurnStop(
             session.services.models.smart_turn(settings),
             Parameters(patience=patience, max_guesses=settings.max_guesses),
             vad=vad,
@@ -209,6 +209,8 @@ class Call:
             expected=lambda: session.call_state.expected,
             pace=session.pace,
         )
+        session.call_state.on_pause = stop.pause_expected
+        return stop
 
     async def _run_worker(self) -> None:
         assert self._worker is not None

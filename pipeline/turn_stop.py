@@ -41,6 +41,7 @@ from pipeline.turns.detector import (
     MaybeEnded,
     Observation,
     Parameters,
+    Pause,
     SmartTurn,
     Tick,
     TurnDetector,
@@ -92,7 +93,7 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
         self._detector = TurnDetector(parameters, sentence_end=sentence_end, pace=pace)
         self._speculation = speculation
         self._expected = expected
-        self._windows: list[Voice] = []
+        self._windows: list[Voice | Pause] = []
         self._fading = Fading()
         self._window_s = 0.0
         self._open = False  # whether the turn is open, and not only the learner's mouth
@@ -156,6 +157,11 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
         self._window_s = time.monotonic()
         if self._detector.in_turn:
             self._windows.append(Voice(self._window_s, probability, self._fading.quiet(level_db(window))))
+
+    def pause_expected(self, probability: float) -> None:
+        """The recogniser expects, with this probability, that the voice pauses for 2 s; see ``CallState.on_pause``."""
+        if self._detector.in_turn:
+            self._windows.append(Pause(self._now(), probability))
 
     async def process_frame(self, frame: Frame) -> ProcessFrameResult:
         """Takes in what the frame tells."""
@@ -230,10 +236,11 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
                 await self._withdraw()
             case Ended():
                 self._over = True
-                if self._eager and not self._is_final:
+                if not self._is_final:
                     await self.push_frame(FlushSTTFrame(commit=True), FrameDirection.UPSTREAM)
-                    # What is still to come are the same words, as the recogniser's last.
-                    await self._guess()
+                    if self._eager:
+                        # What is still to come are the same words, as the recogniser's last.
+                        await self._guess()
                 await self._end()
 
     async def _guess(self) -> None:

@@ -64,13 +64,22 @@ class Words:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """The recogniser's own expectation, from what it has heard until ``time_s``: the probability that the voice pauses for
+    2 s. Few recognisers tell it; where none does, nothing changes."""
+
+    time_s: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed."""
 
     time_s: float
 
 
-Observation = Voice | VoiceEdge | SmartTurn | Words | Tick
+Observation = Voice | VoiceEdge | SmartTurn | Words | Pause | Tick
 
 
 # Decisions
@@ -225,6 +234,9 @@ class TurnDetector:
                     self._silence.cues = replace(self._silence.cues, voice=what.probability)
             case Words():
                 self._worded(what, decisions)
+            case Pause():
+                if self._silence is not None:
+                    self._silence.cues = replace(self._silence.cues, pause=what.probability)
             case Tick():
                 pass
         self._decide(decisions)

@@ -17,16 +17,22 @@ MAX_WAIT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Of the logistic: its bias, and what a unit of each cue adds, as ``bench turns`` fits them to all speakers."""
+    """Of the logistic: its bias, and what a unit of each cue adds, as ``bench turns`` fits them to all speakers.
+
+    ``pause`` is not fitted, for want of a model that tells it: it counts as much as smart-turn, which judges the same.
+    """
 
     bias: float = 4.4
     voice: float = 0.25
     sentence: float = 2.07
     last_word: float = 1.96
+    pause: float = 0.25
 
 
 UNKNOWN_VOICE = 0.5
 """smart-turn's probability where it was not asked."""
+UNKNOWN_PAUSE = 0.6
+"""Of a recogniser that expects a pause with this probability nothing is learnt: it is where Kyutai's own Unmute ends turns."""
 UNKNOWN_WORDS = -1.2
 """log10 probability of an end where no words are known: what pauses and ends have on average."""
 
@@ -89,8 +95,8 @@ class Cues:
     """What is known in a silence of the learner.
 
     ``voice`` is smart-turn's probability of an end, ``sentence`` and ``last_word`` are log10 P(end | last two words)
-    and given the last one alone; ``None`` where there is none yet. ``words`` are those of the turn so far, lower case.
-    ``expected`` are whole replies in words.
+    and given the last one alone, ``pause`` is the recogniser's probability of a pause of 2 s; ``None`` where there is none yet.
+    ``words`` are those of the turn so far, lower case. ``expected`` are whole replies in words.
     """
 
     voice: float | None = None
@@ -98,12 +104,14 @@ class Cues:
     last_word: float | None = None
     words: tuple[str, ...] = ()
     expected: tuple[tuple[str, ...], ...] = ()
+    pause: float | None = None
 
 
 def end_probability(cues: Cues, weights: Weights) -> float:
     """0 to 1 that the turn is over: a logistic of smart-turn's logit and the two log probabilities."""
     voice, sentence, last_word = measured(cues)
     logit = weights.bias + weights.voice * voice + weights.sentence * sentence + weights.last_word * last_word
+    logit += weights.pause * (_logit(UNKNOWN_PAUSE if cues.pause is None else cues.pause) - _logit(UNKNOWN_PAUSE))
     logit += _of_words(cues.words, cues.expected)
     return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, logit))))
 

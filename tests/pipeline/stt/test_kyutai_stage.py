@@ -1,4 +1,4 @@
-"""The Kyutai stage against a strict server: partials, flushes, commits and withdrawals, finals, and a server without flushes."""
+"""The Kyutai stage against a strict server: partials, flushes, commits, withdrawals, finals, and a server without flushes."""
 
 from __future__ import annotations
 

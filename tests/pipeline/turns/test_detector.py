@@ -16,6 +16,7 @@ from pipeline.turns.detector import (
     MaybeEnded,
     Observation,
     Parameters,
+    Pause,
     SmartTurn,
     Started,
     Tick,
@@ -261,3 +262,31 @@ def test_words_from_before_a_voice_went_on_are_not_known_at_its_end() -> None:
     detector.observe(Words(now + 0.05, ("i", "like"), complete=True))
     detector.observe(Voice(now + 0.06, 0.95))
     assert not [d for d in detector.observe(Voice(now + 0.1, 0.1)) if isinstance(d, MaybeEnded)]
+
+
+@pytest.mark.parametrize(("expected", "sooner"), [(0.99, True), (0.6, False), (0.01, False)])
+def test_a_recogniser_that_expects_a_pause_ends_the_turn_sooner(expected: float, sooner: bool) -> None:
+    def ended_after(probability: float | None) -> float:
+        player = Player(smart=0.5, sentence=(-1.2, -1.2))
+        player.play(1.0, 0.95)
+        for _ in range(40):
+            player.play(0.08, 0.0)
+            if probability is not None:
+                player.observe(Pause(player.now_s, probability))
+        (ended,) = player.of(Ended)
+        assert isinstance(ended, Ended)
+        return ended.time_s - ended.end_s
+
+    without, with_it = ended_after(None), ended_after(expected)
+    assert (with_it < without - 0.01) is sooner
+    assert (with_it > without + 0.01) is (expected < 0.5)
+
+
+def test_a_pause_that_was_expected_while_the_voice_went_on_is_none() -> None:
+    player, other = Player(), Player()
+    for one in (player, other):
+        one.play(1.0, 0.95)
+        if one is player:
+            one.observe(Pause(one.now_s, 0.99))
+        one.play(3.0, 0.0)
+    assert player.of(Ended) == other.of(Ended)

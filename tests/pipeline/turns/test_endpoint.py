@@ -79,3 +79,11 @@ def test_breaths_between_words_are_no_pauses() -> None:
     for _ in range(50):
         pace.paused(0.05)
     assert pace.factor == pytest.approx(1.0)
+
+
+def test_a_pause_that_the_recogniser_expects_counts_and_none_changes_nothing() -> None:
+    neutral = p(voice=0.6, sentence=-1.0, last_word=-1.0)
+    assert p(voice=0.6, sentence=-1.0, last_word=-1.0, pause=0.6) == pytest.approx(neutral)
+    sure = p(voice=0.6, sentence=-1.0, last_word=-1.0, pause=0.98)
+    unsure = p(voice=0.6, sentence=-1.0, last_word=-1.0, pause=0.02)
+    assert unsure < neutral < sure
