@@ -129,7 +129,11 @@ class SttService:
             case _ if kind == INIT:
                 self._begun_anew(session, one)
             case _ if kind == MARKER:
-                one.marked(read_number(payload))
+                try:
+                    one.marked(read_number(payload))
+                except ValueError as e:
+                    self._send(session, ERROR, str(e).encode())
+                    self.left(session)
             case _ if kind == FLUSH:
                 self._scheduler.flush(session)
                 one.branch = Branch(read_number(payload), self._clock())

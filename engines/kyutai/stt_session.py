@@ -13,6 +13,8 @@ from engines.kyutai.text import WordHeard
 from engines.kyutai.transcript import Transcript
 from engines.wire.kyutai import EndWord, Marker, TimedWord, Word
 
+MOST_MARKERS = 256
+"""Markers of one session that may wait for their audio to be written."""
 _SAMPLE = 4  # bytes
 
 
@@ -116,7 +118,12 @@ class Hearing:
         return self._peek(samples)
 
     def marked(self, number: int) -> None:
-        """A marker came, behind all audio so far."""
+        """A marker came, behind all audio so far.
+
+        :raises ValueError: where too many wait
+        """
+        if len(self._markers) >= MOST_MARKERS:
+            raise ValueError(f"Marker: {MOST_MARKERS} wait, which is the most")
         self._markers.append((number, -(-self._received // FRAME), None))
 
     def stepped(self, token: int, heard: int, *, new: bool, delay: int) -> list[Word | EndWord | Marker]:
@@ -142,7 +149,6 @@ class Hearing:
         if not told:
             return []
         self.told = branch.begun + told.stop
-        self.transcript.told()
         return branch.words(told.start)
 
     def renewed(self) -> None:

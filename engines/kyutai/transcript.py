@@ -23,8 +23,7 @@ class Transcript:
         self._delay = delay
         self._reader = WordReader(decode)
         self._steps = 0
-        self._writing = False  # a word was begun
-        self._mute = False  # it was told by a flush
+        self._mute = False  # the word that is being written was told by a flush
         self._last_told = False  # the last complete word was told from here, so that its end is to be told too
 
     def stepped(self, token: int, heard: int, *, new: bool = True) -> list[WordHeard | WordEnded]:
@@ -34,7 +33,6 @@ class Transcript:
         if self._steps < self._delay:
             return []
         if token > PADDING:
-            self._writing = True
             self._mute = self._mute or not new
         told: list[WordHeard | WordEnded] = []
         for one in self._reader.token(token, heard):
@@ -43,26 +41,22 @@ class Transcript:
             if self._last_told and new:
                 told.append(one)
         if token in (WORD_END, PADDING):
-            self._writing = self._mute = False
+            self._mute = False
         return told
 
     def rest(self) -> list[WordHeard]:
         """The word that is being written, as far as it was; to be called once, at the end of a branch."""
         return self._reader.rest()
 
-    def told(self) -> None:
-        """A flush told the word that is being written, too."""
-        self._mute = self._writing
-
     def branch(self) -> Transcript:
         """A copy that goes its own way; nothing of it was told."""
         other = Transcript(self._decode, self._delay)
         other._reader = self._reader.branch()
-        other._steps, other._writing = self._steps, self._writing
+        other._steps = self._steps
         return other
 
     def renewed(self) -> None:
         """The model's state was reset: what was being written stays unwritten."""
         self._reader = WordReader(self._decode)
         self._steps = 0
-        self._writing = self._mute = self._last_told = False
+        self._mute = self._last_told = False

@@ -44,6 +44,7 @@ async def _serve(spec: dict[str, Any]) -> None:
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _watch, ended)
     await ended.wait()
     asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+    hub.stop("the server stops")
     await runner.cleanup()
     hub.close()
 

@@ -72,6 +72,7 @@ class Hub:
         self._number = 0
         self._questions = 0
         self._due = False
+        self._open = True
         self._closed_late: list[int] = []
         self.ready: dict[str, Any] | None = None
         self._loop.add_reader(end.event, self._receive)
@@ -107,17 +108,26 @@ class Hub:
         finally:
             del self._asked[number]
 
+    def stop(self, reason: str) -> None:
+        """Ends all sessions: each gets an ``ERROR`` with this text for its client."""
+        self.ready = None
+        for number, remote in list(self._sessions.items()):
+            remote.came(Record(number, ERROR, reason.encode()))
+
     def close(self) -> None:
-        """Ends the link."""
+        """Ends the link. What is put afterwards goes nowhere."""
         self._loop.remove_reader(self._end.event)
         self._end.send()
         self._end.close()
+        self._open = False
 
     def put(self, number: int, kind: int, payload: bytes | bytearray | memoryview, *, urgent: bool = False) -> None:
         """Puts a record, which goes off with all others of this turn of the event loop.
 
         :raises Overloaded: where the ring is full
         """
+        if not self._open:
+            return
         try:
             self._end.put(number, kind, payload, urgent=urgent)
         except RingFull:
@@ -147,7 +157,8 @@ class Hub:
 
     def _send(self) -> None:
         self._due = False
-        self._end.send()
+        if self._open:
+            self._end.send()
 
     def _receive(self) -> None:
         for record in self._end.receive():

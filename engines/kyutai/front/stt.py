@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -76,8 +77,8 @@ _TAIL_S = 10.0  # of silence behind a recording; the marker comes back long befo
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds: a ping where nothing was sent for ``ping_s``; the end where nothing at all came for ``silent_s``, or no message
-    but pongs for ``idle_s``."""
+    """Seconds: a ping where nothing was sent for ``ping_s``; the end where nothing at all came, or could be sent, for
+    ``silent_s``, or no message but pongs came for ``idle_s``."""
 
     ping_s: float = 10.0
     silent_s: float = 20.0
@@ -244,7 +245,7 @@ class _Stream:
             if loop.time() - last_s > self._patience.idle_s:
                 raise _Ended(WSCloseCode.POLICY_VIOLATION, f"no message came for {self._patience.idle_s:g} s")
             if message.type == WSMsgType.PING:
-                await self._ws.pong(message.data)
+                await self._sent(self._ws.pong(message.data))
             elif message.type == WSMsgType.BINARY:
                 await self._heard(message.data)
                 # Audio that had to wait for the engine is no silence of the client.
@@ -307,19 +308,27 @@ class _Stream:
             try:
                 record = await asyncio.wait_for(self._remote.next(), self._patience.ping_s)
             except TimeoutError:
-                await self._ws.ping()
+                await self._sent(self._ws.ping())
                 continue
             if (samples := _taken(record)) is not None:
                 self._ahead.took(samples)
             if record.kind == STEP:
                 one = read_stepped(record.payload)
-                await self._ws.send_bytes(pack(Step(one.step, list(one.pauses), one.buffered)))
+                await self._sent(self._ws.send_bytes(pack(Step(one.step, list(one.pauses), one.buffered))))
             elif record.kind == TOLD:
-                await self._ws.send_bytes(record.payload)
+                await self._sent(self._ws.send_bytes(record.payload))
             elif record.kind in (CLOSE, ERROR):
                 message = record.payload.decode()
                 busy = message == NO_FREE_CHANNELS
                 raise _Ended(WSCloseCode.TRY_AGAIN_LATER if busy else WSCloseCode.INTERNAL_ERROR, message)
+
+    async def _sent(self, sending: Awaitable[None]) -> None:
+        # Beyond what the sockets hold, a client that does not read would keep its slot for good.
+        try:
+            async with asyncio.timeout(self._patience.silent_s):
+                await sending
+        except TimeoutError:
+            raise _Ended(WSCloseCode.POLICY_VIOLATION, "the client does not read") from None
 
 
 def _taken(record: Record) -> int | None:
