@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from moshi.models import LMGen
+from moshi.utils.compile import no_compile
 from numpy.typing import NDArray
 
 from engines.kyutai.model.checkpoint import SttParts
@@ -37,7 +38,7 @@ class MoshiStt:
         silence = [np.zeros(FRAME_SAMPLES, np.float32)] * self.parts.prefix
         tokens: list[int] = []
         pauses: list[list[float]] = []
-        with self.parts.mimi.streaming(1), self._gen.streaming(1):
+        with no_compile(), self.parts.mimi.streaming(1), self._gen.streaming(1):
             for number, frame in enumerate([*silence, *frames]):
                 codes = self.parts.mimi.encode(torch.from_numpy(frame)[None, None])
                 if number == 0:

@@ -231,7 +231,7 @@ def test_seconds_of_the_config_become_frames_as_in_kyutais_scripts(tmp_path: Pat
 def test_a_checkpoint_that_is_none_says_why(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
-    with pytest.raises(ValueError, match="no config.json"):
+    with pytest.raises(ValueError, match=r"no config\.json"):
         open_checkpoint(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match="cannot be read"):
