@@ -146,7 +146,7 @@ def lm_config(
     }
 
 
-def write_tiny_tts(folder: Path | str, *, seed: int = 0, mimi_layers: int = 2, delay_s: float = 1.28, **shape: Any) -> Path:
+def write_tiny_tts(folder: Path | str, *, seed: int = 9, mimi_layers: int = 2, delay_s: float = 1.28, **shape: Any) -> Path:
     """Writes the checkpoint and three voices (``voices/``). ``delay_s``: by which audio is later than text. ``shape``: as of
     ``lm_config``. The seed decides all weights. Returns the folder."""
     folder = Path(folder)

@@ -101,7 +101,14 @@ def advance(rules: Rules, columns: Tensor, words: Tensor, tokens: Tensor, asked:
     fed = feed < feed_end
     main = torch.where(fed, _at(tokens, feed), PAD)
     if rules.ahead:
-        # The stream that is ahead also carries the mark of a new word, so that the word's own tokens begin at once.
+        # The stream that is ahead also carries the mark of a new word, so that the word's own tokens begin at once. A token of
+        # a word that is the same number (it stands for what the tokenizer does not know) is taken for the mark.
+        marks = counts & fed & (main == NEW_WORD)
+        feed = feed + marks.long()
+        fed = feed < feed_end
+        main = torch.where(marks, torch.where(fed, _at(tokens, feed), PAD), main)
+        begins = begins | marks
+        counts = ~begins
         shows = spoken & (shown_start < shown_stop)
         shown = torch.where(shows & (shown >= shown_end), shown_start, shown)
         shown_end = torch.where(shows, shown_stop, shown_end)

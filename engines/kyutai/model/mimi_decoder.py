@@ -50,7 +50,7 @@ class _Past:
 class MimiDecoder:
     """``mimi``: moshi's ``MimiModel``. ``n_q``: codebooks of a frame. ``slots``: rows of state.
 
-    ``past``: what the convolutions keep, ``[slots, numbers]``; all 0 in a new slot.
+    ``past``: what the convolutions keep, ``[slots, numbers]``; all 0 in a new slot. ``ring``: the transformer.
 
     :raises ValueError: where the model is of another kind than the released ones
     """
@@ -70,7 +70,7 @@ class MimiDecoder:
             mimi.decoder_transformer.output_projs[0], nn.Identity
         ):
             raise ValueError("Mimi: a decoder without projections is wanted")
-        self._transformer = RingTransformer(mimi.decoder_transformer.transformer, slots)
+        self.ring = RingTransformer(mimi.decoder_transformer.transformer, slots)
         self._modules = mimi.decoder.model
         self._rate = self._upsample.convtr.convtr.stride[0]
         self._sizes = [buffer.size for buffer in _buffers([self._upsample, *self._modules])]
@@ -89,7 +89,7 @@ class MimiDecoder:
         if codes.shape[1] > 1:
             x = torch.addmm(x, embedded[:, 1:].sum(1), self._project_rest)
         x = _spread(self._upsample, x[:, :, None], past)
-        x = self._transformer.step(x.transpose(1, 2), frames * self._rate, rows).transpose(1, 2)
+        x = self.ring.step(x.transpose(1, 2), frames * self._rate, rows).transpose(1, 2)
         for module in self._modules:
             x = _through(module, x, past)
         rows.put(self.past, torch.where(mask, torch.cat(past.after, 1), before))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 ROW = 5
 """Numbers of a word's row: its first token and the one behind its last, as positions in the session's tokens (equal for a
@@ -106,7 +107,9 @@ class Script:
                 break
             rows.append((*_span(word), word.padding, *(_span(shown) if shown else (0, 0))))
             for other in self._waiting:
-                if other.start >= first_token + len(tokens) and other.start <= last.start:
+                if other.start > last.start:
+                    break
+                if other.start >= first_token + len(tokens):
                     tokens.extend(other.tokens)
             self._waiting.popleft()
             self.known += 1
@@ -120,7 +123,7 @@ class Script:
         if not word.tokens or not self._ahead:
             return word
         left = self._ahead
-        for other in list(self._waiting)[1:]:
+        for other in islice(self._waiting, 1, None):
             left -= bool(other.tokens)
             if left == 0:
                 return other

@@ -27,7 +27,7 @@ from engines.kyutai.model.depformer import Depformer
 from engines.kyutai.model.interface import FRAME_SAMPLES, Floats, TtsOutput
 from engines.kyutai.model.machine import COLUMNS, MUTABLE, NOTHING, PAD, Column, Rules, advance
 from engines.kyutai.model.mimi_decoder import MimiDecoder
-from engines.kyutai.model.rows import Rows
+from engines.kyutai.model.rows import Rows, lowest
 from engines.kyutai.model.sampling import Sampling, choose, gumbel
 from engines.kyutai.model.script import ROW, Script
 from engines.kyutai.model.transformer import RingTransformer, norm
@@ -40,7 +40,8 @@ WORDS, TOKENS = 32, 1024
 """Sizes of a slot's rings: words, and text tokens of words."""
 FINAL_PADDING = 4
 """Steps after the last word whose audio is still made."""
-_RESULTS = 4  # numbers of a row that go to the host beside its audio
+_RESULTS = 3  # numbers of a row that go to the host beside its audio
+_CHANGES = 1 << 16  # numbers that are sent to the device at once
 
 
 @dataclass
@@ -107,6 +108,19 @@ class BatchedTts:
         self._ages = torch.arange(self._history, device=self.device)
         self._live: dict[int, _Slot] = {}
         self._changes: dict[int, int] = {}
+        self._makes_fixed_tensors()
+        self._graphs = self._captured() if self.device.type == "cuda" else {}
+
+    @property
+    def slot_bytes(self) -> int:
+        """Memory that one slot takes on the device, without its share of a voice."""
+        tensors = (self._desk, self._mimi.past)
+        return sum(t[0].nbytes for t in tensors) + self._ring.ring[:, 0].nbytes + self._mimi.ring.ring[:, 0].nbytes
+
+    @property
+    def voice_bytes(self) -> int:
+        """Memory that one voice takes on the device, however many speak with it."""
+        return self._voices.voice_bytes
 
     @property
     def voices(self) -> list[str]:
@@ -158,13 +172,13 @@ class BatchedTts:
             if slot not in stepping:
                 continue
             one = self._live[slot]
-            took, ended_at, one.kept = (int(number) for number in made[i, :3])
+            took, ended_at, one.kept = (int(number) for number in made[i, :_RESULTS])
             one.steps += 1
             one.script.begun += took
             words[i] = took
             audio[i] = before[i] >= self._delay + self._lag
             done[i] = ended_at >= 0 and one.steps >= ended_at + self._delay + FINAL_PADDING + self._lag
-        return TtsOutput(made[:, _RESULTS:], audio, words, np.array(before, np.int64), done)
+        return TtsOutput(made[:, _RESULTS:].copy(), audio, words, np.array(before, np.int64), done)
 
     def _ready(self, slot: int) -> bool:
         one = self._live[slot]
@@ -181,23 +195,77 @@ class BatchedTts:
         self._changes.update(enumerate(numbers, slot * self._desk.shape[1] + start))
 
     def _hand_over(self) -> None:
-        if self._changes:
-            changes = torch.tensor([list(self._changes), list(self._changes.values())]).to(self.device)
+        if not self._changes:
+            return
+        # One after the other, as many as there is room for; more than one round is for the rare crowd.
+        places, numbers = list(self._changes), list(self._changes.values())
+        self._changes = {}
+        for start in range(0, len(places), _CHANGES):
+            part = slice(start, start + _CHANGES)
+            count = len(places[part])
+            if start and self.device.type == "cuda":
+                torch.cuda.synchronize()  # what was sent before may not have been read yet
+            self._sent_changes.numpy()[:, :count] = (places[part], numbers[part])
+            changes = self._sent_changes[:, :count].to(self.device, non_blocking=True)
             self._desk.view(-1).index_put_((changes[0],), changes[1])
-            self._changes = {}
 
     def _run(self, batch: Batch, mask: list[bool], full: bool) -> Floats:
         """One step of the rows in ``mask``. Returns ``[len(batch.slots), results and audio]``."""
-        lowest = batch.rows == tuple(range(batch.bucket))
-        rows = Rows(torch.tensor(batch.rows, device=self.device), lowest=lowest)
-        made = self._step(rows, torch.tensor(mask, device=self.device)[:, None], full).cpu().numpy()
-        at = {slot: i for i, slot in enumerate(batch.rows)}
-        return made[[at[slot] for slot in batch.slots]]
+        size = batch.bucket
+        lowest_rows = batch.rows[-1] == size - 1
+        self._sent.numpy()[:, :size] = (batch.rows, mask)
+        self._asked[:, :size].copy_(self._sent[:, :size], non_blocking=True)
+        graph = self._graphs.get((size, lowest_rows, full))
+        if graph is None:
+            self._forward(self._rows[size, lowest_rows], full)
+        else:
+            graph.replay()
+        # The one time that the device is waited for. It also holds what was sent in place until it has been read.
+        self._told[:size].copy_(self._outputs[:size])
+        return self._told.numpy()[np.searchsorted(batch.rows, batch.slots)]
+
+    def _makes_fixed_tensors(self) -> None:
+        pinned = self.device.type == "cuda"
+        self._asked = torch.zeros(2, self.slots, dtype=torch.long, device=self.device)  # slots of the rows; who steps
+        self._outputs = torch.zeros(self.slots, _RESULTS + FRAME_SAMPLES, device=self.device)
+        self._sent = torch.zeros(self._asked.shape, dtype=torch.long, pin_memory=pinned)
+        self._told = torch.zeros(self._outputs.shape, pin_memory=pinned)
+        self._sent_changes = torch.zeros(2, _CHANGES, dtype=torch.long, pin_memory=pinned)
+        self._rows = {
+            (size, is_lowest): lowest(size, self.device) if is_lowest else Rows(self._asked[0, :size], lowest=False)
+            for size in self.buckets.sizes
+            for is_lowest in (True, False)
+        }
+
+    def _captured(self) -> dict[tuple[int, bool, bool], torch.cuda.CUDAGraph]:
+        """A CUDA graph of the step of each bucket, in both forms of rows, with and without audio. No row steps meanwhile."""
+        graphs: dict[tuple[int, bool, bool], torch.cuda.CUDAGraph] = {}
+        self._asked[0].copy_(torch.arange(self.slots, device=self.device))
+        pool = torch.cuda.graph_pool_handle()
+        # The largest first, so that the others find room in what it has taken.
+        for size, is_lowest in sorted(self._rows, reverse=True):
+            for full in (True, False):
+                rows = self._rows[size, is_lowest]
+                side = torch.cuda.Stream()
+                side.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(side):
+                    for _ in range(2):
+                        self._forward(rows, full)
+                torch.cuda.current_stream().wait_stream(side)
+                graph = graphs[size, is_lowest, full] = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, pool=pool):
+                    self._forward(rows, full)
+        return graphs
 
     @torch.no_grad()
+    def _forward(self, rows: Rows, full: bool) -> None:
+        """One step of these rows, from ``_asked`` to ``_outputs``. Only work of the device, in fixed shapes."""
+        made = self._step(rows, self._asked[1, : rows.bucket, None] > 0, full)
+        self._outputs[: rows.bucket, : made.shape[1]].copy_(made)
+
     def _step(self, rows: Rows, mask: Tensor, full: bool) -> Tensor:
-        """``mask``: bool ``[bucket, 1]``. ``full``: with audio. Returns float32 ``[bucket, results and audio]``; without audio
-        ``[bucket, results]`` and zeros."""
+        """``mask``: bool ``[bucket, 1]``. ``full``: with audio. Returns float32 ``[bucket, results and audio]``, and without
+        audio ``[bucket, results]``."""
         desk = rows.of(self._desk)
         columns, history, words, tokens = desk.split([b - a for a, b in zip(self._starts, self._starts[1:], strict=False)], 1)
         step, voice, seed = columns[:, Column.STEP], columns[:, Column.VOICE], columns[:, Column.SEED]
@@ -219,18 +287,18 @@ class BatchedTts:
             codes = self._depformer.step(fed, context, self._audio, None if noise is None else noise[:, text_draws:])
             codes = codes.masked_fill(step[:, None] < self._delays + self._delay, NOTHING)
             history = torch.where(now[:, None], codes[:, :, None], history)
-            pcm = self._sound(step, history, rows, mask)
+            sound = [self._sound(step, history, rows, mask)]
         else:
             history = history.masked_fill(now[:, None], NOTHING)
-            pcm = context.new_zeros(rows.bucket, FRAME_SAMPLES, dtype=torch.float32)
+            sound = []
         changed = torch.cat([after, columns[:, MUTABLE:], history.flatten(1)], 1)
         width = changed.shape[1]
         rows.put(self._desk[:, :width], torch.where(mask, changed, desk[:, :width]))
         kept = after[:, Column.NEXT]
         if self._rules.ahead:
             kept = torch.minimum(kept, after[:, Column.SHOWN])
-        numbers = torch.stack([took.long(), after[:, Column.END], kept, step], 1)
-        return torch.cat([numbers.float(), pcm], 1)
+        numbers = torch.stack([took.long(), after[:, Column.END], kept], 1)
+        return torch.cat([numbers.float(), *sound], 1)
 
     def _embedded(self, step: Tensor, columns: Tensor, history: Tensor) -> Tensor:
         """What the backbone reads: the text that was fed last, and the audio tokens of the step before."""

@@ -82,6 +82,11 @@ class Voices:
         """All voices that have a name."""
         return list(self._names)
 
+    @property
+    def voice_bytes(self) -> int:
+        """Memory that one voice takes on the device."""
+        return self._bank[:, :, 0].nbytes
+
     def use(self, voice: str | Floats | None) -> int:
         """The place of a voice, which stays its own until ``done``. A voice that has none yet gets one.
 

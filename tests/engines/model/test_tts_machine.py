@@ -14,7 +14,8 @@ WORDS, TOKENS = 4, 32
 CARD = 1000
 
 a_word = st.one_of(
-    st.lists(st.integers(4, 900), min_size=1, max_size=6),
+    st.lists(st.integers(0, 900), min_size=1, max_size=6),
+    st.lists(st.integers(0, 4), min_size=2, max_size=4),
     st.integers(1, 5).map(lambda frames: [PAD] * frames),
 )
 chances = st.lists(st.integers(0, 4), max_size=120)
