@@ -133,7 +133,8 @@ class SessionManager:
         await self.models.load()
         self._started = True
         try:
-            await self.loader.load()
+            if self.settings.models.preload:
+                await self.loader.load()
         finally:
             # How late the loop was while it loaded is no sign of how it will serve calls.
             self.headroom.forget()

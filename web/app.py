@@ -18,6 +18,8 @@ from loguru import logger
 from starlette.middleware.cors import CORSMiddleware
 
 from pipeline.engine import Engine
+from pipeline.engine_manager.launch import launches, with_addresses
+from pipeline.engine_manager.manager import EngineManager, StartFailed
 from pipeline.loading import LoadFailed
 from pipeline.sessions import SessionManager
 from pipeline.settings.tree import Settings
@@ -54,8 +56,9 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
     benchmarks.
 
     Raises:
-        ValueError: an origin of ``server.allowed_origins`` is none, or an engine is unknown.
+        ValueError: an origin of ``server.allowed_origins`` is none, or an engine is unknown or cannot be started.
     """
+    settings = with_addresses(settings)
     origins = parse_allowed_origins(settings.server.allowed_origins)
     token = settings.auth.token.get_secret_value() if settings.auth.token is not None else None
     auth = Authenticator(token)
@@ -63,6 +66,7 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
     state = WebState(
         settings=settings,
         sessions=SessionManager(settings, engines=engines),
+        manager=EngineManager(launches(settings)),
         auth=auth,
         signalling=Signalling(settings.webrtc, detach_after_s=settings.session.detach_after_s),
         peers=webrtc.Peers(),
@@ -136,6 +140,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await state.loading
         await state.sessions.close()
+        await state.manager.close()
         await state.signalling.close()
 
 
@@ -143,6 +148,10 @@ async def _load(state: WebState) -> None:
     try:
         # Not at once with the engines, whose memory is measured while they load.
         await warm_up(state.settings.webrtc)
+        if state.settings.models.preload:
+            # A failure is told when the stage's own engine finds nobody there, or stands in for it.
+            with contextlib.suppress(StartFailed):
+                await state.manager.start()
         await state.sessions.start()
     except LoadFailed as e:
         logger.error("no calls until the engines are loaded (POST /models/load): {}", e)
@@ -150,4 +159,7 @@ async def _load(state: WebState) -> None:
         state.start_error = f"{type(e).__name__}: {e}"
         logger.opt(exception=e).error("loading failed")
     else:
-        logger.info("ready for calls")
+        if state.ready:
+            logger.info("ready for calls")
+        else:
+            logger.warning("no calls yet: {}", state.manager.missing() or state.sessions.missing())

@@ -57,6 +57,18 @@ class EngineInfo(BaseModel):
     detail: dict[str, Any] = Field(default_factory=dict)
 
 
+class ProcessInfo(BaseModel):
+    """An engine that is a process of its own, started by this server."""
+
+    name: str = Field(description="Its name under `engines` in the settings.", examples=["tts"])
+    url: str = Field(examples=["http://127.0.0.1:8089"])
+    state: Literal["stopped", "starting", "ready", "restarting", "failed"]
+    pid: int | None = Field(None, description="Process id of its keeper, whose child it is.", examples=[4711])
+    restarts: int = Field(0, description="How often it ended unasked and was started again.", examples=[0])
+    progress: str | None = Field(None, description="What its start is at, in its own words.", examples=["Loading weights 50 %"])
+    error: str | None = Field(None, description="Why it ended last, or could not be started.")
+
+
 class EngineChoice(BaseModel):
     """Which engine is meant, by its stage; all of them by default."""
 
@@ -75,6 +87,7 @@ class Models(BaseModel):
 
     ready: bool = Field(description="Whether calls can begin.")
     engines: list[EngineInfo]
+    processes: list[ProcessInfo] = Field(description="Those of them that are processes started by this server.")
 
 
 class StoreInfo(BaseModel):
@@ -125,6 +138,7 @@ class Status(BaseModel):
     loop_lag_worst_s: float = Field(description="Worst event loop lag of about the last 10 s.", examples=[0.004])
     headroom: HeadroomInfo
     engines: list[EngineInfo]
+    processes: list[ProcessInfo] = Field(description="The engines that are processes started by this server.")
     store: StoreInfo
     receiving: list[ReceptionInfo] = Field(description="The WebRTC calls that are connected.")
 

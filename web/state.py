@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from starlette.requests import HTTPConnection
 
+from pipeline.engine_manager.manager import EngineManager
 from pipeline.sessions import SessionManager
 from pipeline.settings.tree import Settings
 from web.auth import Authenticator
@@ -27,6 +28,8 @@ class WebState:
 
     settings: Settings
     sessions: SessionManager
+    manager: EngineManager
+    """The engines that this process started."""
     auth: Authenticator
     signalling: Signalling
     peers: Peers
@@ -41,12 +44,12 @@ class WebState:
     @property
     def load_error(self) -> str | None:
         """Why calls cannot begin, where something has failed."""
-        return self.start_error or self.sessions.loader.failures()
+        return self.start_error or self.manager.failures() or self.sessions.loader.failures()
 
     @property
     def ready(self) -> bool:
         """Whether calls can begin."""
-        return self.sessions.ready and self.start_error is None
+        return self.sessions.ready and self.start_error is None and self.manager.ready
 
 
 def state_of(connection: HTTPConnection) -> WebState:

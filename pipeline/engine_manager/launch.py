@@ -65,7 +65,14 @@ def used(settings: Settings) -> dict[str, EngineSettings]:
 
 
 def _serves(engine: EngineSettings, section: Any) -> bool:
-    return section is not None and section.url in ("", engine.url)
+    return section is not None and section.url in ("", engine.url, stage_url("stt", engine.url))
+
+
+def stage_url(stage: str, url: str) -> str:
+    """``url`` with the scheme that the stage speaks: the voices are reached over WebSockets, the tutor over HTTP."""
+    scheme, _, rest = url.partition("://")
+    secure = scheme in ("https", "wss")
+    return f"{('https' if secure else 'http') if stage == 'llm' else ('wss' if secure else 'ws')}://{rest}"
 
 
 def _stage_section(settings: Settings, stage: str) -> Any:
@@ -77,6 +84,8 @@ def _stage_section(settings: Settings, stage: str) -> Any:
 
 def with_addresses(settings: Settings) -> Settings:
     """``settings`` with a free port for every launch that asks for one, and the stages told where their engines are."""
+    if not settings.engines:
+        return settings
     settings = settings.model_copy(deep=True)
     for name, engine in used(settings).items():
         parts = urlsplit(engine.url)
@@ -85,7 +94,7 @@ def with_addresses(settings: Settings) -> Settings:
             host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
             engine.url = urlunsplit(parts._replace(netloc=f"{host}:{free_port(parts.hostname)}"))
         if name in STAGES:
-            _stage_section(settings, name).url = engine.url
+            _stage_section(settings, name).url = stage_url(name, engine.url)
     return settings
 
 

@@ -273,9 +273,10 @@ async def serve(make_settings: Callable[..., Settings], tmp_path: Path) -> Async
         speech_s: float = 0.3,
         ready: bool = True,
         page_dir: Path | None = None,
+        processes: dict[str, Any] | None = None,
         **overrides: Any,
     ) -> Running:
-        settings, engines = make_settings(**overrides), engines or stand_ins(speech_s)
+        settings, engines = make_settings(engines=processes or {}, **overrides), engines or stand_ins(speech_s)
         listening = socket.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", 0))

@@ -18,7 +18,19 @@ from pipeline.headroom import Verdict
 from pipeline.loading import UNLOADED_RETRY_S
 from web.problems import Problem, ProblemError
 from web.routes.page import app_version
-from web.schemas import EngineInfo, Gpu, GpuInfo, HeadroomInfo, Health, Ready, ReceptionInfo, Status, StoreInfo, SystemInfo
+from web.schemas import (
+    EngineInfo,
+    Gpu,
+    GpuInfo,
+    HeadroomInfo,
+    Health,
+    ProcessInfo,
+    Ready,
+    ReceptionInfo,
+    Status,
+    StoreInfo,
+    SystemInfo,
+)
 from web.state import WebState, state_of
 
 if TYPE_CHECKING:
@@ -44,7 +56,8 @@ async def ready(request: Request) -> Ready:
     if (missing := state.sessions.missing()) is not None:
         raise ProblemError(503, missing, kind="unloaded", title="Unloaded", retry_after_s=UNLOADED_RETRY_S)
     if not state.ready:
-        raise ProblemError(503, "the engines are still loading", kind="loading", title="Loading", retry_after_s=1)
+        waiting = state.manager.missing() or "the engines are still loading"
+        raise ProblemError(503, waiting, kind="loading", title="Loading", retry_after_s=1)
     return Ready()
 
 
@@ -63,6 +76,7 @@ async def status(request: Request) -> Status:
         loop_lag_worst_s=round(state.sessions.lag.worst_recent_s, 4),
         headroom=_headroom(state.sessions.headroom.verdict),
         engines=engine_infos(state),
+        processes=process_infos(state),
         store=_store(state),
         receiving=[_reception(session.id, reception) for session, reception in state.signalling.receptions()],
     )
@@ -112,6 +126,16 @@ def engine_infos(state: WebState) -> list[EngineInfo]:
             )
         )
     return infos
+
+
+def process_infos(state: WebState) -> list[ProcessInfo]:
+    """The engines that are processes of their own and were started here."""
+    return [
+        ProcessInfo(
+            name=s.name, url=s.url, state=s.state, pid=s.pid, restarts=s.restarts, progress=s.progress or None, error=s.error
+        )
+        for s in state.manager.statuses()
+    ]
 
 
 def _store(state: WebState) -> StoreInfo:
