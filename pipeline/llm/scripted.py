@@ -13,22 +13,12 @@ from pipecat.services.llm_service import LLMService
 from pipecat.services.settings import LLMSettings
 
 from agent.scripted import ScriptedTutor, chunks
-from agent.tutor import Message, Tutor
+from agent.tutor import Tutor
 from pipeline.engine import CallState, EngineState, EngineStatus
 from pipeline.lessons import offered_lessons
+from pipeline.llm.conversation import conversation
 from pipeline.options import OptionName
 from pipeline.settings.tree import Settings, TutorSettings
-
-_ROLES = ("user", "assistant")
-
-
-def conversation(messages: list[Any]) -> list[Message]:
-    """The plain-text messages of an LLM context; what is neither text nor said by someone is left out."""
-    return [
-        {"role": message["role"], "content": message["content"]}
-        for message in messages
-        if isinstance(message, dict) and isinstance(message.get("content"), str) and message.get("role") in _ROLES
-    ]
 
 
 class ScriptedLLMService(LLMService):
