@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 THINK, THOUGHT, END = "<think>", "</think>", "<end>"
 _MARKS = (THINK, THOUGHT, END, "</end>", "<learner>", "</learner>")
+_THOUGHT = re.compile(THOUGHT, re.I)
 
 
 class VisibleText:
@@ -21,11 +24,11 @@ class VisibleText:
         shown = []
         while self._held:
             if self._thinking:
-                before, found, after = self._held.partition(THOUGHT)
-                if not found:
-                    self._held = before[-(len(THOUGHT) - 1) :]
+                thought = _THOUGHT.search(self._held)
+                if thought is None:
+                    self._held = self._held[-(len(THOUGHT) - 1) :]
                     break
-                self._thinking, self._held = False, after
+                self._thinking, self._held = False, self._held[thought.end() :]
                 continue
             before, found, after = self._held.partition("<")
             shown.append(before)

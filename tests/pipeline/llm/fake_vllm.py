@@ -1,7 +1,7 @@
 """A stand-in for vLLM's server on a real socket: its wire to the letter, and on demand everything that can go wrong with it.
 
-Bodies of errors are those of vLLM 0.32's ``ErrorResponse``. It knows the fields that the tutor may send and refuses others, so a
-test sees what is sent by mistake.
+Bodies of errors are those of vLLM 0.32's ``ErrorResponse``. It knows the fields that the tutor may send and refuses others, so
+a test sees what is sent by mistake.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ async def test_key_is_sent_and_a_wrong_one_refused(server: FakeVLLM) -> None:
     server.key = "right"
     right, wrong = OpenAIChat(server.url, key="right"), OpenAIChat(server.url, key="wrong")
     assert await right.models() == {MODEL: MAX_MODEL_LEN}
-    with pytest.raises(ChatFailed, match="401.*Unauthorized") as e:
+    with pytest.raises(ChatFailed, match=r"401.*Unauthorized") as e:
         await whole(wrong, ASK)
     assert not e.value.absent
     await right.close()
