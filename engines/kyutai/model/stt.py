@@ -26,7 +26,7 @@ from engines.kyutai.model.interface import FRAME_SAMPLES, Floats, SttOutput
 from engines.kyutai.model.mimi_encoder import MimiEncoder
 from engines.kyutai.model.rows import Rows, lowest
 from engines.kyutai.model.states import Ring, States
-from engines.kyutai.model.transformer import RingTransformer, norm
+from engines.kyutai.model.transformer import RingTransformer, norm, widen_norms
 from engines.kyutai.schedule.buckets import Batch, Buckets
 
 LOUDEST = 8.0
@@ -52,7 +52,10 @@ class BatchedStt:
         self.heads = len(lm.extra_heads)
         self.device: torch.device = lm.text_linear.weight.device
         self._lm = lm
+        if self.device.type == "cuda":
+            torch.set_float32_matmul_precision("high")  # for Mimi; Kyutai's own evaluation of these models does so
         with torch.no_grad():
+            widen_norms(lm.out_norm)
             self._mimi = MimiEncoder(parts.mimi, self.slots)
             self._ring = RingTransformer(lm.transformer, self.slots)
             self._table, self._starts = _one_table([lm.text_emb, *lm.emb])

@@ -43,6 +43,13 @@ def norm(module: nn.Module, x: Tensor) -> Tensor:
     return module(x)
 
 
+def widen_norms(module: nn.Module) -> None:
+    """Brings the weights of all norms in ``module`` to the type that they are used in, once and not in every step."""
+    for part in module.modules():
+        if isinstance(part, RMSNorm) and part.dtype is not None:
+            part.alpha.data = part.alpha.data.to(part.dtype)
+
+
 def feed_forward(layer: StreamingTransformerLayer, gating: nn.Module | None, x: Tensor) -> Tensor:
     """The layer's second half without its norm and its residual. ``gating``: which of its gatings, ``None`` where it has
     none."""
@@ -95,21 +102,26 @@ class RingTransformer:
             len(source.layers), slots, self.capacity, 2, self.kv_heads, self.head_dim, device=weight.device, dtype=weight.dtype
         )
         self._flat = self.ring.view(len(source.layers), slots * self.capacity, 2, self.kv_heads, self.head_dim)
-        self._entries = torch.arange(self.capacity, device=self.device)
+        widen_norms(source)
+        # Masks are laid out in rows of a multiple of 16, or the attention would pad a copy in every layer.
+        self._entries = torch.arange(-(-self.capacity // 16) * 16, device=self.device)
+        # On the device from the start: a number of the host could not be sent while a graph is captured.
+        self._counts = torch.zeros((), device=self.device, dtype=weight.dtype)
+        self._counts_not = torch.full((), float("-inf"), device=self.device, dtype=weight.dtype)
         self._pairs: Tensor | None = None
         if source.rope is not None:
             half = torch.arange(self.head_dim // 2, device=self.device, dtype=torch.float32)
             self._pairs = torch.exp(half * (-math.log(source.rope.max_period) * 2 / self.head_dim))
 
-    def moment(self, offsets: Tensor, rows: Rows, steps: int, dtype: torch.dtype) -> Moment:
+    def moment(self, offsets: Tensor, rows: Rows, steps: int) -> Moment:
         """``offsets``: entries that each row has had before this step, ``[bucket]`` int64. ``steps``: new entries."""
         at = offsets[:, None] + torch.arange(steps, device=self.device)  # [bucket, steps]
         places = (rows.slots[:, None] * self.capacity + at % self.capacity).flatten()
         newest = at[:, -1:, None]
-        held = newest - (newest - self._entries) % self.capacity  # [bucket, 1, capacity]: which entry lies there now
+        held = newest - (newest - self._entries) % self.capacity  # [bucket, 1, capacity and more]: which entry lies there now
         far = at[:, :, None] - held
         counts = (held >= 0) & (far >= 0) & (far < self.capacity)
-        bias = torch.zeros((), device=self.device, dtype=dtype).where(counts, float("-inf"))[:, None]
+        bias = torch.where(counts, self._counts, self._counts_not)[:, None, :, : self.capacity]
         turns = None
         if self._pairs is not None:
             angles = (at.float()[:, :, None] * self._pairs)[:, :, None]
@@ -132,7 +144,7 @@ class RingTransformer:
         them on by ``steps`` where the row steps. ``cross``: per layer what is attended across, where the layers do that;
         ``cross_bias``, broadcast to ``[bucket, heads, steps, length]``, is added to its scores. Returns ``x``'s shape.
         """
-        moment = self.moment(offsets, rows, x.shape[1], x.dtype)
+        moment = self.moment(offsets, rows, x.shape[1])
         if self.source.positional_embedding in {"sin", "sin_rope"}:
             at = (offsets[:, None] + torch.arange(x.shape[1], device=self.device))[:, :, None]
             sines = create_sin_embedding(at, x.shape[-1], max_period=self.source.max_period, dtype=x.dtype)

@@ -81,6 +81,15 @@ def test_it_writes_what_moshis_own_loop_writes(tmp_path: Path, shape: str) -> No
     assert model.heads == 0 or np.ptp(pauses, axis=0).min() > 0.1, "the pause heads say the same all the time"
 
 
+def test_it_rounds_as_moshi_does_in_the_type_of_a_gpu(tiny: Path) -> None:
+    frames = sound(3, 60)
+    tokens, _ = MoshiStt(load_stt(tiny, dtype=torch.bfloat16)).hears(frames)
+    model = BatchedStt(load_stt(tiny, dtype=torch.bfloat16), Buckets([1]))
+    same = sum(step(model, [0], [frame]).tokens[0] == token for frame, token in zip(frames, tokens, strict=True))
+    assert varied(tokens)
+    assert same >= 55, "more than a rounding here and there"
+
+
 def test_slots_that_are_reset_are_new_and_others_go_on(tiny: Path, model: Logged) -> None:
     oracle = MoshiStt(load_stt(tiny))
     frames = [sound(seed, 30) for seed in range(3)]
