@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 
 from agent.record import LEVELS
-from web.routes.health import parse_gpus
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 HTML = {"Accept": "text/html"}
@@ -109,13 +108,6 @@ async def test_status_system_gpu_metrics_config(serve):
         assert "a secret" not in config.text
         assert config.json()["auth"]["token"]
         assert config.json()["server"]["port"] == 7860
-
-
-def test_what_nvidia_smi_says_is_read():
-    text = "0, NVIDIA H100 80GB HBM3, 81559, 1024, 37, 45\n1, Some GPU, [N/A], 5, [N/A], 60\ngarbage\n"
-    first, second = parse_gpus(text)
-    assert (first.name, first.memory_total_mib, first.utilisation_percent) == ("NVIDIA H100 80GB HBM3", 81559, 37)
-    assert (second.memory_total_mib, second.memory_used_mib, second.temperature_c) == (None, 5, 60)
 
 
 async def test_lessons_and_what_a_page_asks(serve):

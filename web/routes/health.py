@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import psutil
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from pipeline.engine_manager.cards import read_cards
 from pipeline.headroom import Verdict
 from pipeline.loading import UNLOADED_RETRY_S
 from web.problems import Problem, ProblemError
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
     from pipeline.transports.webrtc_capture import Reception
 
 router = APIRouter(tags=["health"])
-_GPU_FIELDS = ("index", "name", "memory.total", "memory.used", "utilization.gpu", "temperature.gpu")
-_GPU_TIMEOUT_S = 5.0
 
 
 @router.get("/health")
@@ -149,56 +149,8 @@ def _store(state: WebState) -> StoreInfo:
 @router.get("/gpu")
 async def gpu() -> GpuInfo:
     """The GPUs, by nvidia-smi."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return GpuInfo(available=False, reason="nvidia-smi is not installed")
-    process = await asyncio.create_subprocess_exec(
-        program,
-        f"--query-gpu={','.join(_GPU_FIELDS)}",
-        "--format=csv,noheader,nounits",
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        out, _ = await asyncio.wait_for(process.communicate(), _GPU_TIMEOUT_S)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return GpuInfo(available=False, reason=f"nvidia-smi did not answer within {_GPU_TIMEOUT_S:g} s")
-    text = out.decode(errors="replace").strip()
-    if process.returncode != 0:
-        return GpuInfo(available=False, reason=f"nvidia-smi failed: {text[:200]}")
-    gpus = parse_gpus(text)
-    return GpuInfo(available=bool(gpus), reason=None if gpus else "nvidia-smi lists no GPU", gpus=gpus)
-
-
-def parse_gpus(text: str) -> list[Gpu]:
-    """Read nvidia-smi's CSV; a value that it does not know ("[N/A]") becomes ``None``, a line that is none is left out."""
-    gpus = []
-    for line in text.splitlines():
-        fields = [field.strip() for field in line.split(",")]
-        if len(fields) != len(_GPU_FIELDS) or not fields[0].isdigit():
-            continue
-        total, used, utilisation, temperature = (_number(f) for f in fields[2:])
-        gpus.append(
-            Gpu(
-                index=int(fields[0]),
-                name=fields[1],
-                memory_total_mib=total,
-                memory_used_mib=used,
-                utilisation_percent=utilisation,
-                temperature_c=temperature,
-            )
-        )
-    return gpus
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    cards, reason = await asyncio.to_thread(read_cards)
+    return GpuInfo(available=bool(cards), reason=reason, gpus=[Gpu(**asdict(card)) for card in cards])
 
 
 @router.get("/system")
