@@ -241,7 +241,9 @@ class _Stream:
     async def _write(self, remote: Remote) -> None:
         while True:
             try:
-                event = await asyncio.wait_for(_next(remote), self._patience.ping_s)
+                # Not wait_for: before Python 3.12 it forgets that it was cancelled when a record comes at the same moment.
+                async with asyncio.timeout(self._patience.ping_s):
+                    event = await _next(remote)
             except TimeoutError:
                 await self._ws.ping()
                 continue
