@@ -4,8 +4,8 @@
 tokenizer and voices. Its speech is noise, but every part of the 1.6B is there: two text streams in one, cross-attention to a
 voice, conditions that are summed, a depth transformer with shared weights and low-rank embeddings, acoustic delays.
 
-Random weights say the same token for ever unless their heads are scaled, which is done here; who compares tokens should still
-check that they differ.
+Random weights say the same token for ever where what never changes (conditions, positions) outweighs what was said, so the
+embeddings are scaled up; who compares tokens should still check that they differ.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _lm_weights(config: dict[str, Any]) -> dict[str, torch.Tensor]:
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     for name, tensor in state.items():
         if name.startswith("linears."):
-            tensor.mul_(8)  # or every frame would be the same
+            tensor.mul_(0.5)  # so that neither chance nor the scores alone decide
         elif name == "text_linear.weight":
             tensor.mul_(4)
             tensor[0].mul_(2)  # words are to begin at unequal distances

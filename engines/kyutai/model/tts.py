@@ -159,12 +159,11 @@ class BatchedTts:
 
     def step(self, batch: Batch) -> TtsOutput:
         """As in ``TtsModel``. A slot whose next word is not known yet makes no step: it begins no word, and has no audio."""
-        stepping = {slot for slot in batch.slots if self._ready(slot)}
+        stepping = self.prepare(batch)
         before = [self._live[slot].steps for slot in batch.slots]
         count = len(batch.slots)
         made = np.zeros((count, _RESULTS + FRAME_SAMPLES), np.float32)
         if stepping:
-            self._hand_over()
             full = any(self._live[slot].steps >= self._delay for slot in stepping)
             made = self._run(batch, [row in stepping for row in batch.rows], full)
         words, audio, done = np.zeros(count, np.int64), np.zeros(count, np.bool_), np.zeros(count, np.bool_)
@@ -179,6 +178,12 @@ class BatchedTts:
             audio[i] = before[i] >= self._delay + self._lag
             done[i] = ended_at >= 0 and one.steps >= ended_at + self._delay + FINAL_PADDING + self._lag
         return TtsOutput(made[:, _RESULTS:].copy(), audio, words, np.array(before, np.int64), done)
+
+    def prepare(self, batch: Batch) -> set[int]:
+        """Hands what has changed to the device, as a step begins with. Returns the slots that can step."""
+        stepping = {slot for slot in batch.slots if self._ready(slot)}
+        self._hand_over()
+        return stepping
 
     def _ready(self, slot: int) -> bool:
         one = self._live[slot]
