@@ -69,7 +69,8 @@ class TtsSettings(EngineSettings):
     n_q: int | None = Field(None, ge=1, le=32, description="codebooks that are made; fewer is faster")
     temp: float = Field(0.6, ge=0)
     cfg_coef: float = Field(2.0, ge=0)
-    seed: int | None = Field(None, description="what is sampled; none: other each time")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="what is sampled; none: other each time")
+    queue: int = Field(0, ge=0, description="sessions beyond slots that may be open, and wait for one with their first words")
 
     def door_spec(self) -> dict[str, Any]:
         return {**super().door_spec(), "door": "tts"}

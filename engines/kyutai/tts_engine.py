@@ -1,19 +1,27 @@
-"""The text-to-speech service as the host of the front-ends knows an engine: records in, records out."""
+"""The text-to-speech engine as its process makes it: moshi's weights behind the service, records in and records out."""
 
 from __future__ import annotations
 
 import json
 import logging
 import secrets
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 
 from engines.kyutai.link.channel import ERROR
 from engines.kyutai.link.host import Send
+from engines.kyutai.schedule.buckets import Buckets
 from engines.kyutai.schedule.slots import NoFreeChannels, Session
+from engines.kyutai.settings import TtsSettings
+from engines.kyutai.tts_metrics import TtsMetrics
 from engines.kyutai.tts_records import Ended, Failed, Open, Opened, OwnVoice, Unwanted, Words, at_engine, to_front
-from engines.kyutai.tts_service import Refused, TtsService
+from engines.kyutai.tts_service import VOICES_NAMED, Refused, TtsService
+from engines.kyutai.tts_text import described
+from engines.wire.kyutai import TTS_PATH
 
 _SEEDS = 1 << 63
 log = logging.getLogger(__name__)
@@ -41,7 +49,7 @@ class TtsEngine:
             "metrics": lambda: generate_latest(registry),
             "status": lambda: json.dumps(service.status()).encode(),
             "text": lambda: text,
-            "voices": lambda: json.dumps({"default": next(iter(voices), None), "voices": sorted(voices)}).encode(),
+            "voices": lambda: json.dumps({"default": next(iter(voices), None), "voices": sorted(set(voices))}).encode(),
         }
 
     def heard(self, session: Session, kind: int, payload: bytes) -> None:
@@ -79,3 +87,42 @@ class TtsEngine:
     def answer(self, question: str) -> bytes:
         """``metrics`` as Prometheus reads them, ``status``, ``voices``, or ``text``; anything else is not known."""
         return self._answers.get(question, lambda: b"")()
+
+
+def load(settings: TtsSettings, send: Send) -> tuple[TtsEngine, dict[str, Any]]:
+    """The engine, warm, and what it says of itself when it is asked.
+
+    :raises ValueError: where the checkpoint or its voices are not what the engine needs
+    """
+    import torch
+
+    from engines.kyutai.model.tts import BatchedTts
+    from engines.kyutai.model.tts_checkpoint import load_tts
+    from engines.kyutai.model.voices import voice_names
+
+    parts = load_tts(settings.model, device=settings.device, dtype=getattr(torch, settings.dtype))
+    folder = settings.voices or Path(settings.model) / "voices"
+    names = voice_names(folder, parts.voice_suffix)
+    if not names:
+        raise ValueError(f"voices: there is no *{parts.voice_suffix} in {folder}")
+    default = settings.default_voice or min(names)
+    if default not in names:
+        examples = ", ".join(sorted(names)[:VOICES_NAMED])
+        raise ValueError(f"default_voice: there is no {default} in {folder}; there are: {examples}")
+    model = BatchedTts(
+        parts,
+        Buckets(settings.sizes),
+        voices=names,
+        default_voice=default,
+        n_q=settings.n_q,
+        temp=settings.temp,
+        cfg_coef=settings.cfg_coef,
+    )
+    registry = CollectorRegistry()
+    service = TtsService(
+        model, clock=time.monotonic, metrics=TtsMetrics(registry), voices=names, ahead=model.ahead, queue=settings.queue
+    )
+    service.warm(parts.tokenizer.encode("hello"))
+    text = described(parts.tokenizer.serialized_model_proto())
+    engine = TtsEngine(service, send, registry, text=text, voices=[default, *names], seed=settings.seed)
+    return engine, {"type": "py", "path": TTS_PATH, "lm": settings.model, "n_q": model.n_q}
