@@ -118,8 +118,10 @@ class KyutaiTTSService(TTSService):
     # A reply's beginning and its text
 
     async def on_turn_context_created(self, context_id: str) -> None:
-        """A reply begins to be written: connect."""
-        self._begin(context_id)
+        """A reply begins to be written: connect. Where the one before was never ended, pipecat goes on in its context."""
+        reply = self._replies.get(context_id)
+        if reply is None or reply.over:
+            self._begin(context_id)
 
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
         """Send the words that ``text`` completes; their sound comes by itself."""
@@ -130,7 +132,11 @@ class KyutaiTTSService(TTSService):
     async def flush_audio(self, context_id: str | None = None) -> None:
         """The reply is written: send the rest of it, and its end."""
         reply = self._replies.get(context_id or "")
-        if reply is None or reply.over or context_id is None:
+        if reply is None or context_id is None:
+            return
+        if reply.over:
+            # It failed while it was written, and the text behind that has opened the context again.
+            await self.remove_audio_context(context_id)
             return
         self._give(reply, reply.text.flush())
         reply.speech.end()
@@ -202,8 +208,13 @@ class KyutaiTTSService(TTSService):
         self._counts.open += 1
         reply.task = asyncio.create_task(self._speak(context_id, reply), name="kyutai-reply")
         self._closing.add(reply.task)
-        reply.task.add_done_callback(self._closing.discard)
+        reply.task.add_done_callback(self._closed)
         return reply
+
+    def _closed(self, task: asyncio.Task[None]) -> None:
+        # Not in the task itself: one that is cancelled before its first step runs none of it.
+        self._closing.discard(task)
+        self._counts.open -= 1
 
     def _cancel(self, reply: _Reply) -> None:
         if not reply.over and reply.task is not None:
@@ -232,12 +243,8 @@ class KyutaiTTSService(TTSService):
             await self._spoken(context_id, reply)
         except EngineError as e:
             await self._failed(context_id, reply, str(e))
-        except asyncio.CancelledError:
-            raise
         except Exception as e:  # a fault of ours must not leave the context open for ever
             await self._failed(context_id, reply, f"{type(e).__name__}: {e}")
-        finally:
-            self._counts.open -= 1
 
     async def _spoken(self, context_id: str, reply: _Reply) -> None:
         if reply.speech.words and not reply.samples and not reply.pending:
@@ -280,5 +287,4 @@ class KyutaiTTSService(TTSService):
         if self.on_words is not None:
             self.on_words(context_id, words)
         shift_s = reply.reopened_at / self.sample_rate
-        spoken = [(w.text, w.start_s - shift_s) for w in words if any(c.isalnum() for c in w.text)]
-        await self.add_word_timestamps(spoken, context_id)
+        await self.add_word_timestamps([(w.text, w.start_s - shift_s) for w in words], context_id)

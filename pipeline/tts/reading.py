@@ -97,7 +97,7 @@ def _numeric(word: str) -> list[str]:
             return said
     first, rest = word[0], word[1:]
     if first in SYMBOLS or first in "-+":
-        return [("minus" if first == "-" else SYMBOLS[first]) if first != "@" else "at", *read(rest)]
+        return [*("minus" if first == "-" else SYMBOLS[first]).split(), *read(rest)]
     if word[-1] in "+=%°":
         return [*read(word[:-1]), *SYMBOLS[word[-1]].split()]
     return _mixed(word)
