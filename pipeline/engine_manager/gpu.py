@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.engine_manager.budget import Need, Verdict, fit
 from pipeline.engine_manager.cards import Card
 from pipeline.engine_manager.estimates import language, speech
-from pipeline.engine_manager.launch import read_own_config, used
+from pipeline.engine_manager.launch import own_values, used
 from pipeline.settings.processes import EngineSettings
 from pipeline.settings.tree import Settings
 
@@ -23,7 +23,7 @@ def needs_of(settings: Settings) -> list[Need]:
     for name, engine in used(settings).items():
         if engine.launch is None:
             continue
-        own = {**(read_own_config(name, engine.launch.config) if engine.launch.config else {}), **engine.values}
+        own = own_values(name, engine)
         model = engine.model or str(own.get("model", ""))
         on_card = engine.gpu_gb is not None or engine.gpu_share is not None or str(own.get("device", "")).startswith("cuda")
         if on_card:

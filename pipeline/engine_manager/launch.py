@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 
+from pipeline.engine_manager.cache import Weights, snapshot
 from pipeline.settings.load import ROOT, SettingsError
 from pipeline.settings.processes import EngineSettings
 from pipeline.settings.tree import Settings
@@ -227,8 +228,28 @@ def read_own_config(name: str, path: Path) -> dict[str, Any]:
     return content
 
 
+def own_values(name: str, engine: EngineSettings) -> dict[str, Any]:
+    """What the engine is told: its own file, with ``values`` over it. Raises as ``read_own_config`` does."""
+    file = engine.launch.config if engine.launch is not None else None
+    return {**(read_own_config(name, file) if file is not None else {}), **engine.values}
+
+
+def _folders(name: str, content: dict[str, Any], models: Path) -> dict[str, Any]:
+    """``hf://owner/name`` in a value stands for the folder that holds this repository."""
+    result = dict(content)
+    for key, value in content.items():
+        if isinstance(value, str) and value.startswith("hf://"):
+            found = snapshot(Weights(name, value.removeprefix("hf://")), models)
+            if found is None:
+                raise SettingsError(
+                    f"engines.{name}: {key}: {value} is not downloaded; run_agent.py models download fetches it"
+                )
+            result[key] = str(found)
+    return result
+
+
 def _own_config(name: str, path: Path, values: Mapping[str, Any], settings: Settings) -> Path:
-    content = {**read_own_config(name, path), **values}
+    content = _folders(name, {**read_own_config(name, path), **values}, models_dir(settings))
     folder = settings.data_dir.expanduser().resolve() / "engines"
     file = folder / f"{name}.yaml"
     try:
