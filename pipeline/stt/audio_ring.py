@@ -48,6 +48,12 @@ class AudioRing:
         last = (self.end if until is None else min(until, self.end)) - self._start
         return bytes(self._audio[first * SAMPLE_BYTES : max(first, last) * SAMPLE_BYTES])
 
+    def forget(self, before: int) -> None:
+        """Keep nothing from before that sample."""
+        cut = min(max(0, before - self._start), len(self._audio) // SAMPLE_BYTES)
+        del self._audio[: cut * SAMPLE_BYTES]
+        self._start += cut
+
     def clear(self) -> None:
         """Forget the audio, but not how much there was."""
         self._start = self.end

@@ -13,10 +13,8 @@ from pipeline.options import OptionName
 from pipeline.registry import make_engine as make_other_engine
 from pipeline.settings.tree import KyutaiSTTSettings, Settings
 from pipeline.stt.kyutai_link import AtFullCapacity, ConnectionFailed, probe, stream_url
-from pipeline.stt.kyutai_stage import KyutaiSTTService, Shared
-
-FULL_FOR_S = 5.0
-"""How long a server that had no free slot is taken to have none."""
+from pipeline.stt.kyutai_shared import FULL_FOR_S, Shared
+from pipeline.stt.kyutai_stage import KyutaiSTTService
 
 
 class KyutaiEngine:
@@ -54,10 +52,10 @@ class KyutaiEngine:
         self._state = "ready"
 
     async def _probe(self) -> None:
-        key = self._settings.key.get_secret_value() if self._settings.key is not None else None
         try:
-            self._extensions = await probe(self._shared.url, key, self._settings.connect_timeout_s)
+            self._extensions = await probe(self._shared.url, self._shared.key, self._settings.connect_timeout_s)
         except AtFullCapacity:
+            self._shared.full_at = time.monotonic()
             logger.warning("speech to text at {} has no free slot now", self._settings.url)
         except ConnectionFailed as e:
             self._error = f"speech to text at {self._settings.url}: {e}"
@@ -94,8 +92,7 @@ class KyutaiEngine:
         """Raise ``AtCapacity`` where the server had no free slot just now and nobody stands in."""
         if self._state != "ready":
             raise AtCapacity(f"the recogniser is {self._state}")
-        full_at = self._shared.full_at
-        if self._shared.spare is None and full_at is not None and time.monotonic() - full_at < FULL_FOR_S:
+        if self._shared.spare is None and self._shared.is_full:
             raise AtCapacity("the recogniser has no free slot", FULL_FOR_S)
 
     def create(self, call: CallState) -> FrameProcessor:
@@ -110,5 +107,11 @@ def make_engine(settings: Settings) -> KyutaiEngine:
         ValueError: the address is missing or none, or the fallback cannot be had; the text says what to do.
     """
     own = settings.stt.kyutai
-    spare = None if own.fallback == "none" else make_other_engine("stt", own.fallback, settings)
+    if own.fallback == "none":
+        return KyutaiEngine(own, None)
+    try:
+        spare = make_other_engine("stt", own.fallback, settings)
+    except (ValueError, ImportError) as e:
+        reason = str(e).removeprefix("stt.engine: ")
+        raise ValueError(f"stt.kyutai.fallback: {reason}; pocketsphinx is always there, and none goes without") from e
     return KyutaiEngine(own, spare)

@@ -222,6 +222,12 @@ class KyutaiLink:
         logger.warning("speech to text: {}; connecting again", reason)
         self._abort(reason)
 
+    def unheard_s(self, steps: int) -> float:
+        """Seconds of audio that were sent and not heard, where the server has told of ``steps`` steps; of a server that tells
+        of none, what waits to be sent."""
+        waiting = self._clock.sent - steps * FRAME if steps or "flush" in self._extensions else self._waiting
+        return max(0, waiting) / RATE_HZ
+
     # What goes out
 
     def hear(self, pcm16: bytes) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -32,27 +33,26 @@ from pipecat.utils.errors import ErrorCategory
 from pipecat.utils.time import time_now_iso8601
 
 from engines.wire.kyutai import Committed, EndWord, Flushed, Marker, Step, Word
-from pipeline.engine import AtCapacity, CallState, Engine
-from pipeline.settings.tree import KyutaiSTTSettings
+from pipeline.engine import CallState
 from pipeline.stt.audio_ring import AudioRing
 from pipeline.stt.flush import FlushSTTFrame
 from pipeline.stt.kyutai_link import FRAME, KyutaiLink, ServerClock
 from pipeline.stt.kyutai_link import RATE_HZ as LINK_RATE_HZ
+from pipeline.stt.kyutai_shared import Shared
 from pipeline.stt.kyutai_words import FRAME_S, HeardWord, LiveWords, joined, timed
-from pipeline.stt.noise_filter import Thresholds, is_noise, level
-from pipeline.stt.once import recognise_once
-from pipeline.stt.recognition import NOTHING_HEARD, RecogniserError, Recognition
+from pipeline.stt.recognition import NOTHING_HEARD, Recognition
 from pipeline.tts.resample import StreamResampler
 
 RATE_HZ = 16_000
 _PRE_ROLL_S = 0.35
 _MIN_PRE_ROLL_S = 0.5
 """As long as a voice may have been there before the voice detector told of it."""
-_KEEP_S = 30.0
+_KEEP_S = 60.0
+"""The longest stretch of speech that the spare engine is given whole."""
+_IDLE_KEEP_S = 2.0
 _AT_THE_END_S = 0.02
 """A flush that was asked for so little before the voice ended, as the voice detector has it, has heard all of it."""
 _NO_AUDIO_S = 0.3
-_SPARE_WITHIN_S = 10.0
 _LAST_FINALS_S = 2.0
 _IDLE_REPLAY_S = 1.0
 """What is sent again where nobody speaks."""
@@ -61,22 +61,10 @@ _END_HEAD = 2
 _UNSURE_STEPS = 12
 """The pause heads of the first second of a connection say nothing."""
 _LATE_STEPS_S = 0.5
-
-
-@dataclass(slots=True)
-class Shared:
-    """What the calls of one engine share: the spare recogniser, and counters."""
-
-    url: str
-    settings: KyutaiSTTSettings
-    spare: Engine | None
-    finals: int = 0
-    spare_finals: int = 0
-    noise_dropped: int = 0
-    connections: int = 0
-    full_at: float | None = None
-    """When the server last had no free slot, monotonic; ``None`` after a connection."""
-    stages: set[Any] = field(default_factory=set)
+_AHEAD_S = 2.0
+"""Who sends so much more audio than time has passed sends a file, and can be made to wait."""
+_UNHEARD_S = 2.0
+"""How much of a file the server is given before it has heard what came first; the engine keeps 10 s at most."""
 
 
 @dataclass(slots=True)
@@ -116,10 +104,9 @@ class KyutaiSTTService(STTService):
         self._shared = shared
         self._call = call
         self._limits = settings
-        self._noise = Thresholds(settings.noise.rms, settings.noise.peak, settings.noise.max_duration_s)
         self._link = KyutaiLink(
             shared.url,
-            settings.key.get_secret_value() if settings.key is not None else None,
+            shared.key,
             self,
             connect_timeout_s=settings.connect_timeout_s,
             keep_s=settings.replay_s,
@@ -139,7 +126,10 @@ class KyutaiSTTService(STTService):
         self._ending: asyncio.Task[None] | None = None
         self._settled = False  # nothing can keep the final of ``_ending`` from being given
         self._news = asyncio.Event()
+        self._progress = asyncio.Event()  # a step was made, or the link is another one
         self._steps = 0
+        self._began_at = 0.0
+        self._is_file = False
 
     def can_generate_metrics(self) -> bool:
         """TTFB and audio usage are reported."""
@@ -157,6 +147,7 @@ class KyutaiSTTService(STTService):
         await super().start(frame)
         if self not in self._shared.stages:
             self._shared.stages.add(self)
+            self._began_at = time.monotonic()
             self._link.open()
 
     async def stop(self, frame: EndFrame) -> None:
@@ -213,8 +204,24 @@ class KyutaiSTTService(STTService):
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
         """Take audio in. Yields no frame: words are pushed when they come."""
         self._audio.add(audio)
+        if self._start_s is None and self._audio.end - self._audio.start > 2 * _IDLE_KEEP_S * RATE_HZ:
+            self._audio.forget(self._audio.end - round(_IDLE_KEEP_S * RATE_HZ))
         self._link.hear(self._resampler.process(audio))
+        if self._now_s - (time.monotonic() - self._began_at) > _AHEAD_S:
+            await self._wait_for_room()
         yield None
+
+    async def _wait_for_room(self) -> None:
+        """Until the server is there and keeps up, within limits; only for audio that comes faster than anybody speaks."""
+        self._is_file = True
+        limit_s = self._limits.connect_timeout_s if self._link.state == "connecting" else self._limits.answer_timeout_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self._link.state == "connecting" or (
+                    self._link.state == "up" and self._link.unheard_s(self._steps) > _UNHEARD_S
+                ):
+                    self._progress.clear()
+                    await self._progress.wait()
 
     @property
     def _now_s(self) -> float:
@@ -314,6 +321,8 @@ class KyutaiSTTService(STTService):
         limit_s = self._limits.answer_timeout_s
         if self._link.state == "up" and not self._link.flushes:
             limit_s += self._limits.delay_s
+        if self._is_file:
+            limit_s += self._now_s
         try:
             async with asyncio.timeout(limit_s):
                 while True:
@@ -365,23 +374,7 @@ class KyutaiSTTService(STTService):
             return None
         logger.warning("speech to text: {}; {} is asked", self._link.reason or "no words came", spare.name)
         audio = self._audio.since(round(self._start_s * RATE_HZ), round(stop_s * RATE_HZ) + RATE_HZ // 10)
-        try:
-            recognition = await recognise_once(spare.create(self._call), audio, within_s=_SPARE_WITHIN_S)
-        except (RecogniserError, AtCapacity) as e:
-            logger.warning("speech to text: {} failed, too: {}", spare.name, e)
-            return None
-        self._shared.spare_finals += 1
-        return Recognition(
-            recognition.text,
-            recognition.words,
-            recognition.confidence,
-            recognition.source,
-            recognition.audio_s,
-            recognition.decode_ms,
-            recognition.final_ms,
-            self._start_s + self._capture_shift_s,
-            {**recognition.details, "engine": spare.name},
-        )
+        return await self._shared.ask_spare(self._call, audio, self._start_s + self._capture_shift_s)
 
     def _take(self, flush: _Flush | None, until_s: float) -> Recognition:
         """All words are final; a flush that they rest on is committed."""
@@ -404,11 +397,10 @@ class KyutaiSTTService(STTService):
         )
 
     def _is_noise(self, words: list[str], until_s: float) -> bool:
-        if not self._limits.noise.enabled or self._start_s is None:
+        if self._start_s is None:
             return False
         pcm = self._audio.since(round(self._start_s * RATE_HZ), round(until_s * RATE_HZ))
-        voiced_s = until_s - self._start_s - _MIN_PRE_ROLL_S
-        return is_noise(words, level(pcm), voiced_s, self._noise)
+        return self._shared.is_noise(words, pcm, until_s - self._start_s - _MIN_PRE_ROLL_S)
 
     def _without_noise(self, recognition: Recognition, until_s: float) -> Recognition:
         if not recognition.text or not self._is_noise(recognition.text.split(), until_s):
@@ -448,6 +440,7 @@ class KyutaiSTTService(STTService):
         elif self._link.state == "up":
             self._shared.full_at = None
         self._news.set()
+        self._progress.set()
 
     async def link_message(self, message: Any, clock: ServerClock) -> None:
         """See ``Listener``."""
@@ -492,6 +485,7 @@ class KyutaiSTTService(STTService):
 
     def _step(self, step: Step, clock: ServerClock) -> None:
         self._steps += 1
+        self._progress.set()
         if not (self._limits.pauses and self._turn_open and self._call.on_pause and len(step.prs) > _END_HEAD):
             return
         heard_s = clock.call_s(self._steps * FRAME_S)

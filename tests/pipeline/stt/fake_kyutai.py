@@ -74,17 +74,21 @@ class FakeKyutai:
     slots: int = 8
     key: str | None = None
     mute: bool = False
-    """Takes audio and says nothing: a step loop that hangs."""
+    """Connections that begin now have their audio taken and hear nothing of it: a step loop that hangs."""
     deaf: bool = False
     """Does not even read."""
     answer_late_s: float = 0.0
     """Before each answer to a flush."""
+    step_s: float = 0.0
+    """How long a step takes."""
     pause: float = 0.1
     first: bytes | None = None
     """Said in the place of ``Ready``."""
     sessions: list[FakeSession] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     refused: int = 0
+    most_unheard_s: float = 0.0
+    """The most that waited for its step at any time, of clients that send ``Pcm16``."""
 
     def __post_init__(self) -> None:
         self._server: Server | None = None
@@ -163,6 +167,7 @@ class _Conversation:
     def __init__(self, fake: FakeKyutai, socket: ServerConnection, seen: FakeSession) -> None:
         self._fake, self._socket, self._seen = fake, socket, seen
         self._audio = np.zeros(0, np.float32)
+        self._came = 0  # samples
         self._frames: list[int | None] = []  # the pilot of each frame
         self._told = 0  # words told or committed: the first of all that were heard
         self._ended = 0
@@ -172,16 +177,32 @@ class _Conversation:
     async def run(self) -> None:
         while self._fake.deaf:  # noqa: ASYNC110  (a test lets go of it)
             await asyncio.sleep(0.02)
-        async for data in self._socket:
-            if self._fake.mute:
-                continue
-            try:
-                assert isinstance(data, bytes), "a text message"
-                message = unpack(data, SttIn)
-            except (WireError, AssertionError) as e:
-                await self._refuse(str(e))
-                return
-            await self._take(message)
+        mute = self._fake.mute
+        inbox: asyncio.Queue[Any] = asyncio.Queue()
+        worker = asyncio.create_task(self._work(inbox))
+        try:
+            async for data in self._socket:
+                if mute:
+                    continue
+                try:
+                    assert isinstance(data, bytes), "a text message"
+                    message = unpack(data, SttIn)
+                except (WireError, AssertionError) as e:
+                    await self._refuse(str(e))
+                    return
+                self._came += len(message.data) // 2 if isinstance(message, Pcm16) else 0
+                waiting = self._came - len(self._frames) * FRAME
+                self._fake.most_unheard_s = max(self._fake.most_unheard_s, waiting / 24_000)
+                inbox.put_nowait(message)
+        finally:
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+
+    async def _work(self, inbox: asyncio.Queue[Any]) -> None:
+        """Steps in a task of its own: what a client sends is taken however far behind the steps are."""
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await self._take(await inbox.get())
 
     async def _refuse(self, text: str) -> None:
         self._fake.problems.append(text)
@@ -235,6 +256,7 @@ class _Conversation:
         while len(self._audio) >= FRAME:
             frame, self._audio = self._audio[:FRAME], self._audio[FRAME:]
             self._frames.append(pilot(frame))
+            await asyncio.sleep(self._fake.step_s)
             await self._step()
 
     async def _step(self) -> None:

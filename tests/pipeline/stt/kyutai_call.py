@@ -27,7 +27,8 @@ from pipeline.engine import CallState, Engine
 from pipeline.settings.tree import KyutaiSTTSettings
 from pipeline.stt.flush import FlushSTTFrame
 from pipeline.stt.kyutai_link import stream_url
-from pipeline.stt.kyutai_stage import KyutaiSTTService, Shared
+from pipeline.stt.kyutai_shared import Shared
+from pipeline.stt.kyutai_stage import KyutaiSTTService
 from tests.pipeline.stt.marked_speech import mark
 from tests.pipeline.stt.speech import COFFEE, MARKET, read_pcm, room_tone
 

@@ -174,9 +174,9 @@ async def test_a_full_server_is_replaced_until_it_has_a_slot(flite_wav: Wav, spa
 async def test_a_server_that_hangs_is_given_up_in_time(flite_wav: Wav, spare: PocketsphinxEngine) -> None:
     async with FakeKyutai(WORDS, mute=True) as fake, calling(StageCall(fake.url, spare=spare, answer_timeout_s=0.3)) as call:
         await call.connected()
+        fake.mute = False
         await call.hear(room_tone(0.6))
         await call.speak(unmarked(flite_wav, COFFEE) + room_tone(0.3))
-        fake.mute = False
         await until(lambda: bool(call.finals))
         assert call.said == [COFFEE]
         assert call.shared.spare_finals == 1
