@@ -306,7 +306,9 @@ class _Stream:
     async def _write(self) -> None:
         while True:
             try:
-                record = await asyncio.wait_for(self._remote.next(), self._patience.ping_s)
+                # Not wait_for: before Python 3.12 it forgets that it was cancelled when a record comes at the same moment.
+                async with asyncio.timeout(self._patience.ping_s):
+                    record = await self._remote.next()
             except TimeoutError:
                 await self._sent(self._ws.ping())
                 continue
