@@ -150,7 +150,9 @@ def test_a_flush_that_is_withdrawn_leaves_every_bit_as_it_was(tiny: Path, model:
 @pytest.mark.parametrize("live", [0, 1, 2, 3])
 def test_a_flush_goes_on_after_live_steps_and_so_do_they(tiny: Path, model: Logged, heard: int, live: int) -> None:
     # One step of the flush, live steps, and the rest of it: both write what they would have written alone.
+    # Between all of them stand steps that its slot is in without making them: they write to its rings too.
     oracle, frames, silence = MoshiStt(load_stt(tiny)), sound(50 + heard, 60), np.zeros(FRAME_SAMPLES, np.float32)
+    idle = Batch((1,), (0, 1))
     rest = frames[heard] * (np.arange(FRAME_SAMPLES) < 700)
     ahead = oracle.hears([*frames[:heard], rest, silence, silence])[0][heard:]
     expected = oracle.hears(frames[: heard + live + 14])[0]
@@ -158,15 +160,16 @@ def test_a_flush_goes_on_after_live_steps_and_so_do_they(tiny: Path, model: Logg
         step(model, [0], [frames[at]])
     model.save([0])
     assert step(model, [0, 1], [rest, silence]).tokens[0] == ahead[0]
+    step(model, [1], [silence], batch=idle)
     model.keep([0])
     model.restore([0])
     for at in range(heard, heard + live):
         assert step(model, [0], [frames[at]]).tokens[0] == expected[at]
-        step(model, [1], [silence])  # a batch that 0 is in without a step
+        step(model, [1], [silence], batch=idle)
     model.save([0])
     model.load([0])
     assert [step(model, [0], [silence]).tokens[0] for _ in range(2)] == ahead[1:]
-    step(model, [1], [silence])
+    step(model, [1], [silence], batch=idle)
     model.restore([0])
     for at in range(heard + live, heard + live + 14):
         assert step(model, [0], [frames[at]]).tokens[0] == expected[at]
