@@ -68,10 +68,12 @@ def count(call: Callable[[], object]) -> Ops:
 
 @dataclass(frozen=True)
 class SttOps:
-    """``step``: of one step with all slots. ``admission``: of making one slot new."""
+    """``step``: of one step with all slots. ``admission``: of making one slot new. ``swap``: of keeping all slots aside and
+    putting them back, around a flush; ``None`` where nothing can do that."""
 
     step: Ops
     admission: Ops
+    swap: Ops | None = None
 
 
 def stt_ops(model: BatchedStt) -> SttOps:
@@ -79,7 +81,13 @@ def stt_ops(model: BatchedStt) -> SttOps:
     counted: the model must be on a CPU."""
     batch = model.buckets.batch(range(model.slots))
     silence = np.zeros((model.slots, FRAME_SAMPLES), np.float32)
-    return SttOps(count(lambda: model.step(batch, silence)), count(lambda: model.reset([0])))
+    everyone = range(model.slots)
+
+    def swap() -> None:
+        model.save(everyone)
+        model.restore(everyone)
+
+    return SttOps(count(lambda: model.step(batch, silence)), count(lambda: model.reset([0])), count(swap))
 
 
 @torch.no_grad()

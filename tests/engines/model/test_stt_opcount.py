@@ -51,6 +51,12 @@ def test_an_admission_takes_at_most_forty_operations(ours: SttOps, tmp_path: Pat
     assert stt_ops(BatchedStt(load_stt(slow), Buckets([SLOTS]))).admission.total <= 40
 
 
+def test_a_flush_of_all_slots_swaps_them_in_a_few_operations(ours: SttOps) -> None:
+    assert ours.swap is not None
+    assert ours.swap.total <= 60
+    assert ours.swap.waits == 0
+
+
 def test_operations_are_counted_views_apart_and_waits_known() -> None:
     x = torch.ones(3)
     seen = count(lambda: (x + x).view(3, 1).sum().item())
