@@ -17,11 +17,15 @@ from engines.kyutai.model.interface import FRAME_RATE_HZ, FRAME_SAMPLES, SAMPLE_
 def open_checkpoint(model: str | Path) -> CheckpointInfo:
     """``model``: a folder with ``config.json`` and the files that it names, or the name of a repository.
 
-    :raises ValueError: where the folder lacks a file, or its ``config.json`` is none
+    :raises ValueError: where the folder lacks a file, or its ``config.json`` is none; where the repository cannot be had
     """
     folder = Path(model)
     if not folder.is_dir():
-        return CheckpointInfo.from_hf_repo(str(model))
+        try:
+            return CheckpointInfo.from_hf_repo(str(model))
+        except OSError as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(f"model: {model} is no folder, and cannot be had from the hub: {reason}") from error
     config = folder / "config.json"
     try:
         named = json.loads(config.read_text())
