@@ -2,9 +2,9 @@
 output, both as JSON, one object a line. When the input closes, the process ends.
 
 Requests: ``{"id", "messages", "max_tokens", "temperature", "top_p", "stop"}`` and ``{"cancel": id}``. Answers: once
-``{"ready": {...}}``, then ``{"id", "prompt_tokens"}``, ``{"id", "text"}`` for each piece, and last ``{"id", "done": "stop" |
-"length"}`` or ``{"id", "error"}``; a cancelled one has no last line. Several answers take turns, token by token. A cancelled
-one stops within a token, and a long prompt is read in pieces, so that it does not have to be read to its end first.
+``{"ready": {...}}`` or ``{"failed": why}``, then ``{"id", "prompt_tokens"}``, ``{"id", "text"}`` for each piece, and last
+``{"id", "done": "stop" | "length"}`` or ``{"id", "error"}``; a cancelled one has no last line. Several answers take turns, token
+by token. A cancelled one stops within a token, and a long prompt is read in pieces, so that it need not be read to its end.
 """
 
 from __future__ import annotations
@@ -235,11 +235,16 @@ def main() -> None:
 
     inbox: queue.Queue[dict[str, Any] | None] = queue.Queue()
     threading.Thread(target=_read, args=(sys.stdin.buffer, inbox), daemon=True).start()
-    tokenizer = AutoTokenizer.from_pretrained(wanted.model)
-    model = AutoModelForCausalLM.from_pretrained(wanted.model, dtype=wanted.dtype).to(wanted.device).eval()
     with suppress(BrokenPipeError, KeyboardInterrupt):
-        send({"ready": {"max_model_len": getattr(model.config, "max_position_embeddings", None)}})
-        serve(model, tokenizer, inbox, send)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(wanted.model)
+            model = AutoModelForCausalLM.from_pretrained(wanted.model, dtype=wanted.dtype).to(wanted.device).eval()
+        except Exception as e:
+            send({"failed": " ".join(f"{type(e).__name__}: {e}".split())})
+        else:
+            send({"ready": {"max_model_len": getattr(model.config, "max_position_embeddings", None)}})
+            serve(model, tokenizer, inbox, send)
+    os._exit(1)  # the reader holds standard input, on which an orderly end would wait
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ class VLLMEngine:
         self._fallback: FallbackChat | None = None
         self._state: EngineState = "unloaded"
         self._model = ""
-        self._model_len = DEFAULT_MODEL_LEN
+        self._model_len = settings.llm.max_model_len or DEFAULT_MODEL_LEN
+        self._worker_len: int | None = None
         self._lessons: dict[str, Lesson] = {}
 
     async def load(self) -> None:
@@ -56,6 +57,7 @@ class VLLMEngine:
                 worker = WorkerChat(wanted.transformers)
                 self._source = self._fallback = FallbackChat(server, worker, time.monotonic)
                 await worker.load()
+                self._worker_len = worker.max_model_len
             try:
                 await self._find_model(server)
             except ChatFailed as e:
@@ -80,12 +82,20 @@ class VLLMEngine:
         )
 
     async def _find_model(self, server: OpenAIChat) -> None:
-        listed = await server.models()
+        try:
+            listed = await server.models()
+        except ChatFailed as e:
+            # Some servers have no list, or a broken one; whoever names the model can do without.
+            if e.absent or not self._settings.llm.vllm.model:
+                raise
+            listed = {self._settings.llm.vllm.model: None}
         name = self._settings.llm.vllm.model or next(iter(listed), "")
         if name not in listed and self._settings.llm.vllm.dialect == "vllm":
             raise ValueError(f"llm.vllm.model: {server.url} has no {name!r}; it has: {', '.join(listed) or 'none'}")
         server.model = self._model = name
         self._model_len = self._settings.llm.max_model_len or listed.get(name) or DEFAULT_MODEL_LEN
+        if self._worker_len is not None:
+            self._model_len = min(self._model_len, self._worker_len)
 
     async def close(self) -> None:
         """Close the connections, and the fallback's process."""

@@ -20,6 +20,7 @@ from pipeline.settings.tree import TransformersSettings
 
 _ROOT = Path(__file__).resolve().parents[2]
 ENDS_WITHIN_S = 2.0
+DEFAULT_MODEL_LEN = 4096
 SILENT_S = 30.0
 """A process that does not come to its next token for so long is held to be stuck."""
 
@@ -138,7 +139,11 @@ class WorkerChat:
             raise ChatFailed(
                 f"the language model's process ended with {code} before it was ready; its reasons are in the log", absent=True
             )
-        self.max_model_len = json.loads(line)["ready"]["max_model_len"] or 4096
+        first = json.loads(line)
+        if "failed" in first:
+            await self._worker.wait()
+            raise ChatFailed(f"the language model {wanted.model} cannot be loaded: {first['failed'][:300]}", absent=True)
+        self.max_model_len = first["ready"]["max_model_len"] or DEFAULT_MODEL_LEN
         self._reading = asyncio.create_task(self._read(self._worker), name="llm-worker")
 
     async def _read(self, worker: Process) -> None:
