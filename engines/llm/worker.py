@@ -3,8 +3,8 @@ output, both as JSON, one object a line. When the input closes, the process ends
 
 Requests: ``{"id", "messages", "max_tokens", "temperature", "top_p", "stop"}`` and ``{"cancel": id}``. Answers: once
 ``{"ready": {...}}`` or ``{"failed": why}``, then ``{"id", "prompt_tokens"}``, ``{"id", "text"}`` for each piece, and last
-``{"id", "done": "stop" | "length"}`` or ``{"id", "error"}``; a cancelled one has no last line. Several answers take turns, token
-by token. A cancelled one stops within a token, and a long prompt is read in pieces, so that it need not be read to its end.
+``{"id", "done": "stop" | "length"}`` or ``{"id", "error"}``; a cancelled one has no last line. Several answers take turns,
+token by token. A cancelled one stops within a token; a long prompt is read in pieces, so that it need not be read to its end.
 """
 
 from __future__ import annotations
