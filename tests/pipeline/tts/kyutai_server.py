@@ -55,8 +55,7 @@ class KyutaiServer:
     """``plain``: like moshi-server, without extensions. ``full``: so many connections find no free channel. ``key``: asked for.
     ``drop_before``, ``drop_after``: so many connections are cut off at the first word, at the fourth frame. ``mute``: it says
     nothing, not even that it is ready. ``garbage``: it sends what is no message. ``silent``: it ends without a sound.
-    ``words_only``: so many connections tell words and are then cut off. ``pace_s``: between frames. ``rename``: what is told
-    of a word."""
+    ``words_only``: so many connections tell words and are then cut off. ``pace_s``: between frames."""
 
     plain: bool = False
     full: int = 0
@@ -68,6 +67,7 @@ class KyutaiServer:
     garbage: bool = False
     silent: bool = False
     pace_s: float = 0.0
+    word_frames: int = WORD_FRAMES
     visits: list[Visit] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     faults: list[str] = field(default_factory=list)
@@ -197,7 +197,7 @@ class KyutaiServer:
     async def _speak(self, socket: ServerConnection, visit: Visit, words: Words, granted: list[str]) -> None:
         said = 0
         while (word := await words.get()) is not None and not self.silent:
-            start_s, stop_s = (WORD_FRAMES * 0.08 * n for n in (said, said + 1))
+            start_s, stop_s = (self.word_frames * 0.08 * n for n in (said, said + 1))
             said += 1
             if self.garbage:
                 await socket.send(b"\x93garbage")
@@ -211,7 +211,7 @@ class KyutaiServer:
                 return
             if self.words_only > 0:
                 continue
-            for _ in range(WORD_FRAMES):
+            for _ in range(self.word_frames):
                 pcm = tone(visit.frames)
                 message = wire.Pcm16(pcm.tobytes()) if "pcm16" in granted else wire.Audio((pcm / 32767).tolist())
                 await socket.send(wire.pack(message))
