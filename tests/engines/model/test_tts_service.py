@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import struct
 from collections.abc import AsyncIterator, Iterator
 
@@ -18,7 +20,7 @@ from engines.kyutai.front.tts_stream import MOST_TEXT
 from engines.wire.kyutai import TTS_PATH, Cancel, Cancelled, Eos, OggOpus, Ready, Text, Voice, pack
 from tests.engines.fake_tts import PER_WORD, frames, sample
 from tests.engines.tiny_tts import _tokenizer as tokenizer
-from tests.engines.tts_client import Client, Served, client, hear, served
+from tests.engines.tts_client import Client, Served, client, hear, served, wait_until_ready
 
 FRAME = 1920
 VOICES = ("ada", "ben", "den/cleo.wav")
@@ -336,3 +338,19 @@ async def test_who_does_not_answer_pings_is_let_go(spelling):
                 await alive.send_bytes(b"\0")
                 assert (await hear(alive)).code == 1000
             assert (await speaker.emptied())["sessions"] == 0
+
+
+async def test_a_front_end_that_dies_takes_its_sessions_along_and_comes_back(spelling):
+    with served(spelling, 1, 2, front_ends=1) as one:
+        async with client(one.base) as speaker, speaker.socket() as ws:
+            await ws.send_str("one " * 100)
+            await hear(ws, frames=2)
+            assert set(one.model.live) == {0}
+            (pid,) = one.host.pids
+            os.kill(pid, signal.SIGKILL)
+            assert (await hear(ws)).code == 1006
+        await asyncio.to_thread(wait_until_ready, one.base)
+        assert one.host.pids != [pid]
+        assert one.model.live == {}
+        async with client(one.base) as speaker:
+            assert (await speaker.say(SENTENCE, b"\0", seed="7")).pcm.tolist() == speech(7, 5).tolist()
