@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run check test lint bench wheel docs engines clean
+.PHONY: help run check test lint bench wheel docs engines vllm clean
 
 PYTHON := .venv/bin/python
 PIP := pip install --quiet --no-input --disable-pip-version-check
@@ -63,8 +63,10 @@ docs: .make/base ## configs/embedded.yaml and docs/configuration.md from the set
 
 engines: .make/engines ## the speech engines' own environment, for a machine with a GPU (several GB)
 
+vllm: .make/vllm ## vLLM's own environment, for a machine with a GPU (several GB)
+
 clean: ## forget what was set up and built (not data/)
-	rm -rf .venv .venv-engines .venv-engines-test .make build dist $(CLIENT)/node_modules $(CLIENT)/dist
+	rm -rf .venv .venv-engines .venv-engines-test .venv-vllm .make build dist $(CLIENT)/node_modules $(CLIENT)/dist
 
 .venv/pyvenv.cfg:
 	@echo "Making .venv with $(BASE_PYTHON)"
@@ -81,7 +83,7 @@ clean: ## forget what was set up and built (not data/)
 	@$(PIP_INSTALL) -r requirements/dev.txt
 	@mkdir -p .make && touch $@
 
-.venv-engines/pyvenv.cfg .venv-engines-test/pyvenv.cfg: .venv/pyvenv.cfg
+.venv-engines/pyvenv.cfg .venv-engines-test/pyvenv.cfg .venv-vllm/pyvenv.cfg: .venv/pyvenv.cfg
 	@$(PYTHON) -m venv --clear $(@D)
 	@touch $@
 
@@ -89,6 +91,12 @@ clean: ## forget what was set up and built (not data/)
 .make/engines: .venv-engines/pyvenv.cfg requirements/engines.txt requirements/engines-gpu.txt
 	@echo "Installing the speech engines (PyTorch with CUDA: several GB)"
 	@$(<D)/bin/python -m $(PIP) -r requirements/engines-gpu.txt
+	@mkdir -p .make && touch $@
+
+# vLLM pins one release of PyTorch, and moshi others.
+.make/vllm: .venv-vllm/pyvenv.cfg requirements/vllm.txt
+	@echo "Installing vLLM (PyTorch with CUDA: several GB)"
+	@$(<D)/bin/python -m $(PIP) -r requirements/vllm.txt
 	@mkdir -p .make && touch $@
 
 # Tests take PyTorch's build for the CPU, where an index offers it by its name, and moshi without its pins: they ask for older

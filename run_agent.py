@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Parley's one door: serve (the default), check, talk."""
+"""Parley's one door: serve (the default), check, talk, models."""
 
 import sys
 
@@ -16,6 +16,7 @@ try:
 except ImportError:
     sys.exit("Parley's packages are not installed in %s: run `make run`, which installs them" % sys.prefix)  # noqa: UP031
 
+from enum import StrEnum  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Annotated, NoReturn  # noqa: E402
 
@@ -105,6 +106,25 @@ def talk(
     try:
         with own_server(url, lesson) as (address, name):
             sys.exit(talk_command(address, wav, transport, json, out, name))
+    except SettingsError as error:
+        stop(error)
+
+
+class ModelsAction(StrEnum):
+    """What to do with the weights of models."""
+
+    list = "list"
+    download = "download"
+
+
+@app.command()
+def models(action: Annotated[ModelsAction, typer.Argument()] = ModelsAction.list, config: Config = None) -> None:
+    """List the weights that a configuration wants, or download them. Exit code 1: some are missing, or cannot be had."""
+    from pipeline.settings.load import SettingsError
+    from web.cli import models as command
+
+    try:
+        sys.exit(command.fetch(config) if action is ModelsAction.download else command.show(config))
     except SettingsError as error:
         stop(error)
 

@@ -132,17 +132,21 @@ def _bound(host: str, port: int) -> socket.socket:
     return listener
 
 
-def launches(settings: Settings, env: Mapping[str, str] | None = None) -> list[Launch]:
-    """What to start, in the settings' order, after ``with_addresses``. Writes the engines' own files into ``data_dir``.
+def launches(settings: Settings, env: Mapping[str, str] | None = None, *, write: bool = True) -> list[Launch]:
+    """What to start, in the settings' order, after ``with_addresses``.
+
+    Writes the engines' own files into ``data_dir``; without ``write`` they are only looked at.
 
     Raises:
         SettingsError: a command names something that is not there.
     """
     base = dict(os.environ if env is None else env)
-    return [_launch(name, engine, settings, base) for name, engine in used(settings).items() if engine.launch is not None]
+    named = used(settings).items()
+    return [launch(name, engine, settings, base, write=write) for name, engine in named if engine.launch is not None]
 
 
-def _launch(name: str, engine: EngineSettings, settings: Settings, base: Mapping[str, str]) -> Launch:
+def launch(name: str, engine: EngineSettings, settings: Settings, base: Mapping[str, str], *, write: bool = True) -> Launch:
+    """One of them, which has a launch; ``base`` is the server's environment. Raises as ``launches`` does."""
     assert engine.launch is not None
     parts = urlsplit(engine.url)
     values: dict[str, Any] = {
@@ -157,17 +161,18 @@ def _launch(name: str, engine: EngineSettings, settings: Settings, base: Mapping
         "python": sys.executable,
         "engines_python": engines_python(),
         "models_dir": models,
+        "root": ROOT,
         **({"gpu_share": engine.gpu_share} if engine.gpu_share is not None else {}),
     }
     if engine.launch.config is not None:
-        known["config"] = _own_config(name, engine.launch.config, values, settings)
+        known["config"] = _own_config(name, engine.launch.config, values, settings, write)
     command = tuple(_filled(name, argument, known) for argument in engine.launch.command)
     own = {
         "HF_HUB_CACHE": str(models),
         # Without it, what an engine prints stays in its buffer until that is full.
         "PYTHONUNBUFFERED": "1",
         **({"CUDA_VISIBLE_DEVICES": str(engine.launch.gpu)} if engine.launch.gpu is not None else {}),
-        **engine.launch.env,
+        **{key: _filled(name, text, known) for key, text in engine.launch.env.items()},
     }
     # The settings' variables may hold the server's secrets, and are none of an engine's business.
     inherited = {k: v for k, v in base.items() if not k.startswith("PARLEY_")}
@@ -193,7 +198,9 @@ def engines_python() -> str:
 
 
 def _advice(program: str) -> str:
-    return "; `make engines` installs the speech engines" if "{engines_python}" in program else ""
+    if "{engines_python}" in program:
+        return "; `make engines` installs the speech engines"
+    return "; `make vllm` installs it" if ".venv-vllm" in program else ""
 
 
 def _filled(name: str, argument: str, known: Mapping[str, Any]) -> str:
@@ -234,13 +241,15 @@ def own_values(name: str, engine: EngineSettings) -> dict[str, Any]:
     return {**(read_own_config(name, file) if file is not None else {}), **engine.values}
 
 
-def _folders(name: str, content: dict[str, Any], models: Path) -> dict[str, Any]:
+def _folders(name: str, content: dict[str, Any], models: Path, required: bool) -> dict[str, Any]:
     """``hf://owner/name`` in a value stands for the folder that holds this repository."""
     result = dict(content)
     for key, value in content.items():
         if isinstance(value, str) and value.startswith("hf://"):
             found = snapshot(Weights(name, value.removeprefix("hf://")), models)
             if found is None:
+                if not required:
+                    continue
                 raise SettingsError(
                     f"engines.{name}: {key}: {value} is not downloaded; run_agent.py models download fetches it"
                 )
@@ -248,10 +257,12 @@ def _folders(name: str, content: dict[str, Any], models: Path) -> dict[str, Any]
     return result
 
 
-def _own_config(name: str, path: Path, values: Mapping[str, Any], settings: Settings) -> Path:
-    content = _folders(name, {**read_own_config(name, path), **values}, models_dir(settings))
+def _own_config(name: str, path: Path, values: Mapping[str, Any], settings: Settings, write: bool) -> Path:
+    content = _folders(name, {**read_own_config(name, path), **values}, models_dir(settings), write)
     folder = settings.data_dir.expanduser().resolve() / "engines"
     file = folder / f"{name}.yaml"
+    if not write:
+        return file
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.suppress(FileNotFoundError):

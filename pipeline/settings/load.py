@@ -20,6 +20,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from pipeline.settings.aliases import meant
+from pipeline.settings.aliases import notes as alias_notes
 from pipeline.settings.describe import (
     ENV_DELIMITER,
     ENV_PREFIX,
@@ -106,13 +108,13 @@ def load_settings(
         SettingsError: naming the file or variable, the key, and what is allowed.
     """
     layers = [_yaml_layer(config if config is not None else DEFAULT_CONFIG)]
-    if dotenv is not None and dotenv.is_file():
-        try:
-            written = dotenv_values(dotenv, interpolate=False)
-        except (OSError, UnicodeDecodeError) as e:
-            raise SettingsError(f"{dotenv}: cannot be read: {_reason(e)}") from None
-        layers.append(_env_layer({k: v for k, v in written.items() if v is not None}, f"{dotenv}: "))
-    layers.append(_env_layer(os.environ if env is None else env))
+    written = _dotenv(dotenv)
+    variables = dict(os.environ if env is None else env)
+    file = layers[0].values
+    layers.append(_alias_layer(written, file, f"{dotenv}: "))
+    layers.append(_alias_layer(variables, file))
+    layers.append(_env_layer(written, f"{dotenv}: "))
+    layers.append(_env_layer(variables))
     layers.append(_override_layer(overrides or {}))
 
     merged: dict[str, Any] = {}
@@ -128,6 +130,22 @@ def load_settings(
     _check_lesson(settings, layers)
     _check_engines(settings, layers)
     return settings
+
+
+def old_names(config: Path | None = None, dotenv: Path | None = Path(".env")) -> list[str]:
+    """A line for each variable of an earlier system that is set: what it was taken for. The settings can be loaded."""
+    file = _yaml_layer(config if config is not None else DEFAULT_CONFIG).values
+    return alias_notes({**_dotenv(dotenv), **os.environ}, file)
+
+
+def _dotenv(path: Path | None) -> dict[str, str]:
+    if path is None or not path.is_file():
+        return {}
+    try:
+        written = dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeDecodeError) as e:
+        raise SettingsError(f"{path}: cannot be read: {_reason(e)}") from None
+    return {k: v for k, v in written.items() if v is not None}
 
 
 def _check_lesson(settings: Settings, layers: list[_Layer]) -> None:
@@ -299,6 +317,20 @@ def _env_layer(env: Mapping[str, str], origin: str = "") -> _Layer:
             raise SettingsError(f"{origin}{name}: must be {allowed(key.field)}, as JSON{shown}") from None
         layer.values = _merge(layer.values, values)
         layer.places[location] = f"{origin}{name}"
+    return layer
+
+
+def _alias_layer(env: Mapping[str, str], file: Mapping[str, Any], origin: str = "") -> _Layer:
+    """What variables with names of an earlier system say. ``file``: what stands in the YAML file."""
+    layer = _Layer({})
+    for name, dotted, value in meant(env, file):
+        variable = ENV_PREFIX + ENV_DELIMITER.join(dotted.split(".")).upper()
+        try:
+            one = _env_layer({variable: value})
+        except SettingsError as e:
+            raise SettingsError(str(e).replace(variable, f"{origin}{name}")) from None
+        layer.values = _merge(layer.values, one.values)
+        layer.places.update(dict.fromkeys(one.places, f"{origin}{name}"))
     return layer
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.settings.section import Section
 
@@ -14,15 +14,27 @@ REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 """``owner/name``."""
 
 
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 class LaunchSettings(Section):
     """How an engine is started. Without it, somebody else runs the engine."""
 
     command: list[str] = Field(
         min_length=1,
-        description="Program and arguments. {python}, {engines_python}, {host}, {port}, {model}, {gpu_share}, {config}, "
+        description="Program and arguments. {python}, {engines_python}, {root}, {host}, {port}, {model}, {gpu_share}, {config}, "
         "{models_dir} and the names of values are put in.",
     )
-    env: dict[str, str] = Field(default_factory=dict, description="Variables that it gets besides the server's own.")
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description="Variables that it gets besides the server's own; the same is put in. The server's PARLEY_ ones it does not get.",
+    )
     config: Path | None = Field(
         None, description="A YAML file of the engine's own; {config} is a copy with host, port, model and values put in."
     )
@@ -52,6 +64,12 @@ class EngineSettings(Section):
     gpu_gb: float | None = Field(None, gt=0, description="GPU memory that it takes, in GB (10⁹ bytes).")
     gpu_share: float | None = Field(None, gt=0, le=1, description="Or the share of the card that it takes, as vLLM does.")
     launch: LaunchSettings | None = Field(None, description="How it is started; null: somebody else runs it.")
+
+    @field_validator("values")
+    @classmethod
+    def _numbers_are_numbers(cls, values: dict[str, int | float | str]) -> dict[str, int | float | str]:
+        """What comes from a variable is text."""
+        return {name: _number(value) if isinstance(value, str) else value for name, value in values.items()}
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> EngineSettings:

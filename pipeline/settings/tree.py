@@ -237,6 +237,19 @@ class KyutaiSTTSettings(Section):
     noise: NoiseFilterSettings = Field(default_factory=NoiseFilterSettings)
 
 
+class WhisperSettings(Section):
+    """Whisper in the process, by faster-whisper: whole utterances, no partial words. Needs requirements/cpu.txt."""
+
+    model: str = Field(
+        "distil-small.en", description="A name that faster-whisper knows (tiny.en, small.en, large-v3 …), or a folder."
+    )
+    device: Literal["cpu", "cuda", "auto"] = Field("cpu", description="Where it computes.")
+    compute_type: str = Field("int8", description="Precision: int8, float16, float32, default …")
+    threads: int = Field(0, ge=0, description="CPU threads of a recognition; 0: as the library wants.")
+    at_once: int = Field(2, ge=1, le=16, description="Utterances that are recognised at the same time.")
+    no_speech: float = Field(0.4, ge=0, le=1, description="A piece that is more likely no speech than this is dropped.")
+
+
 class STTSettings(Section):
     """Speech to text."""
 
@@ -244,6 +257,7 @@ class STTSettings(Section):
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of an engine that has no section here.")
     pocketsphinx: PocketsphinxSettings = Field(default_factory=PocketsphinxSettings)
     kyutai: KyutaiSTTSettings = Field(default_factory=KyutaiSTTSettings)
+    whisper: WhisperSettings = Field(default_factory=WhisperSettings)
 
 
 class EspeakSettings(Section):
@@ -263,6 +277,15 @@ class KyutaiTTSSettings(Section):
     connect_timeout_s: float = Field(1.0, gt=0, le=30, description="Longest wait for a connection; it is tried twice.")
 
 
+class PocketSettings(Section):
+    """Kyutai's Pocket TTS in the process, on the CPU. Needs requirements/cpu.txt."""
+
+    voice: str = Field("alba", description="One of its voices, a WAV file to speak like, or a .safetensors file of a voice.")
+    temp: float = Field(0.7, ge=0, le=2, description="How freely it speaks.")
+    quantize: bool = Field(False, description="Weights in int8: faster on some CPUs.")
+    at_once: int = Field(2, ge=1, le=16, description="Replies that are spoken at the same time; each has a copy of the model.")
+
+
 class TTSSettings(Section):
     """Text to speech."""
 
@@ -270,6 +293,7 @@ class TTSSettings(Section):
     options: dict[str, Any] = Field(default_factory=dict, description="Settings of an engine that has no section here.")
     espeak: EspeakSettings = Field(default_factory=EspeakSettings)
     kyutai: KyutaiTTSSettings = Field(default_factory=KyutaiTTSSettings)
+    pocket: PocketSettings = Field(default_factory=PocketSettings)
 
 
 class VLLMSettings(Section):

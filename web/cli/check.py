@@ -8,18 +8,18 @@ import json
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.log import import_quietly, setup_logging
-from pipeline.settings.load import DEFAULT_CONFIG, ROOT, SettingsError, load_settings, prepare_data_dir
+from pipeline.settings.load import DEFAULT_CONFIG, ROOT, SettingsError, load_settings, old_names, prepare_data_dir
 from pipeline.settings.tree import LogSettings, Settings
+from web.cli.check_engines import engine_findings
+from web.cli.finding import Finding
 from web.cli.listen import bind, require_token
 from web.tls import certificate_files, needs_renewal, own_names
-
-Outcome = Literal["ok", "problem", "note"]
 
 # Module: the package that brings it. Only what every set-up needs.
 MODULES = {
@@ -42,18 +42,12 @@ MODULES = {
 ENGINE_MODULES: dict[tuple[str, str], dict[str, str]] = {
     ("stt", "pocketsphinx"): {"pocketsphinx": "pocketsphinx"},
     ("tts", "espeak"): {"espeakng_loader": "espeakng-loader"},
+    ("stt", "whisper"): {"faster_whisper": "faster-whisper"},
+    ("tts", "pocket"): {"pocket_tts": "pocket-tts"},
 }
+# Those of an optional requirement: the file that brings them.
+EXTRAS = {"faster-whisper": "requirements/cpu.txt", "pocket-tts": "requirements/cpu.txt"}
 TOOLS = {"ffmpeg": "ffmpeg", "flite": "flite", "espeak-ng": "espeak-ng", "chromium": "chromium", "coturn": "turnserver"}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One row: what was looked at, how it is, and what to do where it is not well."""
-
-    name: str
-    outcome: Outcome
-    detail: str
-    hint: str = ""
 
 
 def findings(config: Path | None, overrides: dict[str, Any]) -> Iterator[Finding]:
@@ -63,6 +57,7 @@ def findings(config: Path | None, overrides: dict[str, Any]) -> Iterator[Finding
     try:
         settings = load_settings(config, overrides=overrides)
         yield Finding("configuration", "ok", str(config or DEFAULT_CONFIG))
+        yield from (Finding("old variable", "note", note, "docs/gpu.md lists them") for note in old_names(config))
     except SettingsError as e:
         yield Finding("configuration", "problem", str(e), "docs/configuration.md lists every key")
     yield from _modules("packages", MODULES)
@@ -85,6 +80,7 @@ def _of_settings(settings: Settings) -> Iterator[Finding]:
         yield _pocketsphinx_model()
     if settings.tts.engine == "espeak":
         yield _espeak_data()
+    yield from engine_findings(settings)
     yield _attempt("access", lambda: _access(settings), "or listen on 127.0.0.1 only")
     yield _attempt("port", lambda: _port(settings), "--port takes another one")
     yield _attempt("data_dir", lambda: _data_dir(settings), "data_dir or PARLEY_DATA_DIR names another folder")
@@ -110,7 +106,9 @@ def _modules(name: str, modules: dict[str, str]) -> Iterator[Finding]:
             importlib.import_module(module)
         except Exception as e:  # A broken native library can raise anything.
             reason = (str(e).splitlines() or [""])[0]
-            yield Finding(name, "problem", f"{module}: {type(e).__name__}: {reason}", f"reinstall {package}: make clean run")
+            extra = EXTRAS.get(package)
+            hint = f"pip install -r {extra}" if extra else f"reinstall {package}: make clean run"
+            yield Finding(name, "problem", f"{module}: {type(e).__name__}: {reason}", hint)
             continue
         with contextlib.suppress(PackageNotFoundError):
             good.append(f"{package} {version(package)}")

@@ -9,7 +9,7 @@ from typing import Any
 from loguru import logger
 
 from pipeline.log import import_quietly, setup_logging
-from pipeline.settings.load import SettingsError, load_settings, prepare_data_dir
+from pipeline.settings.load import SettingsError, load_settings, old_names, prepare_data_dir
 from pipeline.settings.tree import Settings
 from web.cli.banner import banner
 from web.cli.lesson import lesson_settings, read_own_lessons
@@ -36,8 +36,22 @@ def serve(config: Path | None, overrides: dict[str, Any]) -> None:
     prepare_data_dir(settings)
     certificate = certificate_files(settings.server, settings.data_dir) if settings.server.https else None
     setup_logging(settings.log)
+    for note in old_names(config):
+        logger.info(note)
+    for problem in memory_problems(settings):
+        logger.warning("GPU memory: {}", problem)
     with bind(settings.server.host, settings.server.port) as listener:
         _run(settings, listener, certificate)
+
+
+def memory_problems(settings: Settings) -> list[str]:
+    """What does not fit onto the card; nobody knows the card better than the operator, so it is only told."""
+    if not settings.engines:
+        return []
+    from pipeline.engine_manager.cards import read_cards
+    from pipeline.engine_manager.gpu import verdicts
+
+    return [problem for verdict in verdicts(settings, read_cards()[0]) for problem in verdict.problems]
 
 
 def _run(settings: Settings, listener: socket.socket, certificate: tuple[Path, Path] | None) -> None:
