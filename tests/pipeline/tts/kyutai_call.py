@@ -27,6 +27,7 @@ from pipecat.workers.runner import WorkerRunner
 from agent.record import Word
 from pipeline.engine import CallState
 from pipeline.settings.tree import KyutaiTTSSettings
+from pipeline.speculation import HeldReply
 from pipeline.tts.kyutai import KyutaiEngine
 from pipeline.tts.kyutai_stage import KyutaiTTSService
 
@@ -113,12 +114,14 @@ def _pieces(text: str) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def speaking(url: str, rate_hz: int = 24_000, **settings: object) -> AsyncIterator[Bench]:
+async def speaking(
+    url: str, rate_hz: int = 24_000, *, gate: HeldReply | None = None, **settings: object
+) -> AsyncIterator[Bench]:
     """The running pipeline, which ends with the last of what it has to say; nothing is open behind it."""
     engine = KyutaiEngine(KyutaiTTSSettings.model_validate({"url": url, **settings}))
     service, out = engine.create(CallState("s1", "intermediate", "introductions")), Collector()
     worker = PipelineWorker(
-        Pipeline([service, out]),
+        Pipeline([service, *([gate] if gate is not None else []), out]),
         params=PipelineParams(audio_out_sample_rate=rate_hz),
         enable_rtvi=False,
         enable_turn_tracking=False,
@@ -130,7 +133,13 @@ async def speaking(url: str, rate_hz: int = 24_000, **settings: object) -> Async
         bench.errors.append(error.error)
         bench.failed.set()
 
-    service.on_words = lambda context_id, words: bench.words.setdefault(context_id, []).extend(words)
+    def on_words(context_id: str, words: list[Word]) -> None:
+        bench.words.setdefault(context_id, []).extend(words)
+
+    if gate is None:
+        service.on_words = on_words
+    else:
+        service.on_words, gate.words_to = gate.on_words, on_words
     service.add_event_handler("on_error", on_error)
     runner = WorkerRunner(handle_sigint=False)
     await runner.add_workers(worker)

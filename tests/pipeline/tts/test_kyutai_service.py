@@ -26,7 +26,7 @@ from pipecat.frames.frames import (
 from engines.wire import kyutai as wire
 from pipeline.engine import NotLoaded
 from pipeline.settings.tree import KyutaiTTSSettings
-from pipeline.speculation import WithdrawnFrame
+from pipeline.speculation import HeldReply, WithdrawnFrame
 from pipeline.tts.kyutai import KyutaiEngine
 from pipeline.tts.kyutai_client import EngineError
 from tests.pipeline.tts.kyutai_call import LIVE_S, Bench, speaking
@@ -135,6 +135,41 @@ async def test_an_interruption_is_seen_by_the_server_and_nothing_follows(
         assert set(after) == {context_id}
         assert b.text(context_id) == "Sorry. Go on."
         assert sum(map(len, b.words.values())) == told + 3
+        assert b.errors == []
+
+
+async def test_an_answer_that_was_begun_early_is_held_and_let_go(bench: Make, server: KyutaiServer) -> None:
+    gate = HeldReply()
+    async with bench(gate=gate) as b:
+        gate.hold()
+        await b.write(REPLY)
+        await server.until(lambda: server.open == 0 and len(server.visits) == 1)
+        # An interruption would have passed by now; the answer has been made, and nobody was told.
+        await asyncio.sleep(0.1)
+        assert b.out.of(TTSAudioRawFrame) == []
+        assert b.words == {}
+        await gate.release()
+        await b.out.wait(lambda: len(b.out.of(TTSStoppedFrame)) == 1)
+        (context_id,) = b.words
+        assert b.text(context_id) == REPLY
+        assert len(b.audio(context_id)) == len(REPLY.split()) * WORD_FRAMES * 1_920
+
+
+async def test_an_answer_that_was_begun_too_early_is_cancelled_and_forgotten(bench: Make, server: KyutaiServer) -> None:
+    server.pace_s = 0.005
+    gate = HeldReply()
+    async with bench(gate=gate) as b:
+        gate.hold()
+        await b.send(LLMFullResponseStartFrame(), LLMTextFrame(REPLY * 10))
+        await server.until(lambda: len(server.visits) == 1 and server.visits[0].frames > 0)
+        gate.withdraw()
+        await b.send(WithdrawnFrame())
+        await server.until(lambda: server.open == 0, within_s=5)
+        assert server.visits[0].end == "cancelled"
+        context_id = await b.reply("Here I am.")
+        assert {f.context_id for f in b.out.of(TTSAudioRawFrame)} == {context_id}
+        assert b.words.keys() == {context_id}
+        assert b.out.of(InterruptionFrame) == []
         assert b.errors == []
 
 
