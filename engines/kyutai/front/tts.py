@@ -48,10 +48,11 @@ _TRIES = 1000  # of a text that finds no free slot
 @dataclass(frozen=True)
 class Patience:
     """Seconds: a ping where nothing was sent for ``ping_s``; the end where nothing at all came for ``silent_s``, not even the
-    answer to a ping."""
+    answer to a ping, or nothing was said in either direction for ``idle_s``."""
 
     ping_s: float = 10.0
     silent_s: float = 30.0
+    idle_s: float = 120.0
 
 
 class _Over(Exception):
@@ -100,7 +101,7 @@ class TtsDoor:
             return web.Response(status=503, text="the step loop does not answer\n")
         ws = web.WebSocketResponse(max_msg_size=MOST_MESSAGE, compress=False, autoping=False, timeout=_CLOSE_WITHIN_S)
         await ws.prepare(request)
-        one = _Stream(request, ws, TtsStream(how, split, granted=extensions), how.structured, self._patience)
+        one = _Stream(request, ws, TtsStream(how, split, granted=extensions), self._patience)
         try:
             remote = self._hub.open({"voice": query.get("voice") or None, "seed": seed})
         except Overloaded as e:
@@ -109,9 +110,10 @@ class TtsDoor:
         try:
             await one.run(remote)
         except _Over as e:
+            # The slot is free before the client hears of it, and however long it takes to close.
+            remote.close()
             await one.fail(str(e))
         except _Unwanted:
-            # The slot is free before the client hears that it is.
             remote.close()
             await one.cancelled()
         except (ConnectionError, RuntimeError):
@@ -163,16 +165,14 @@ class TtsDoor:
 
 
 class _Stream:
-    """One WebSocket. ``structured``: whether its format has a place for errors."""
+    """One WebSocket."""
 
-    def __init__(
-        self, request: web.Request, ws: web.WebSocketResponse, stream: TtsStream, structured: bool, patience: Patience
-    ) -> None:
+    def __init__(self, request: web.Request, ws: web.WebSocketResponse, stream: TtsStream, patience: Patience) -> None:
         self._request = request
         self._ws = ws
         self._stream = stream
-        self._structured = structured
         self._patience = patience
+        self._active_s = 0.0
 
     async def run(self, remote: Remote) -> None:
         """Until all is said, or the client goes.
@@ -180,6 +180,7 @@ class _Stream:
         :raises _Over: where it is to be closed before
         :raises _Unwanted: where the client has cancelled it
         """
+        self._said()
         tasks = [asyncio.create_task(self._read(remote)), asyncio.create_task(self._write(remote))]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -219,6 +220,8 @@ class _Stream:
                 message = await self._ws.receive(self._patience.silent_s)
             except TimeoutError:
                 raise _Over("the client does not answer") from None
+            if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                self._said()
             try:
                 if message.type == WSMsgType.PING:
                     await self._ws.pong(message.data)
@@ -245,13 +248,20 @@ class _Stream:
                 async with asyncio.timeout(self._patience.ping_s):
                     event = await _next(remote)
             except TimeoutError:
+                if asyncio.get_running_loop().time() - self._active_s > self._patience.idle_s:
+                    # Its slot is wanted by others.
+                    raise _Over(f"nothing was said for {self._patience.idle_s:g} s") from None
                 await self._ws.ping()
                 continue
+            self._said()
             for message in self._messages(event):
                 await self._ws.send_bytes(message)
             if self._stream.over:
                 await self._close([], WSCloseCode.OK, b"")
                 return
+
+    def _said(self) -> None:
+        self._active_s = asyncio.get_running_loop().time()
 
     def _messages(self, event: Event) -> list[bytes]:
         match event:

@@ -354,3 +354,15 @@ async def test_a_front_end_that_dies_takes_its_sessions_along_and_comes_back(spe
         assert one.model.live == {}
         async with client(one.base) as speaker:
             assert (await speaker.say(SENTENCE, b"\0", seed="7")).pcm.tolist() == speech(7, 5).tolist()
+
+
+async def test_who_says_nothing_for_long_loses_his_slot(spelling):
+    with served(spelling, 1, front_ends=1, patience={"ping_s": 0.05, "idle_s": 0.4}) as one:
+        async with client(one.base) as speaker, speaker.socket() as ws:
+            # More than the limit in all, and never so long in one go.
+            for word in ("one", "two", "three"):
+                await ws.send_str(word)
+                await asyncio.sleep(0.2)
+            heard = await hear(ws)
+            assert (heard.errors, heard.code) == (["nothing was said for 0.4 s"], 1011)
+            assert (await speaker.health())["sessions"] == 0
