@@ -89,7 +89,10 @@ WRONG_FILES = {
     "a switch for a number": ("limits: {max_calls: yes}", "limits.max_calls: must be a whole number at least 1, not true"),
     "bad port": ("server:\n  port: 70000", "my.yaml:2: server.port: must be a whole number from 0 to 65535, not 70000"),
     "not one of": ("log: {level: LOUD}", "log.level: must be one of: TRACE, DEBUG, INFO, WARNING, ERROR, not 'LOUD'"),
-    "unknown engine": ("stt: {engine: ears}", f"my.yaml:1: stt.engine: must be one of: {', '.join(engine_names('stt'))}, not 'ears'"),
+    "unknown engine": (
+        "stt: {engine: ears}",
+        f"my.yaml:1: stt.engine: must be one of: {', '.join(engine_names('stt'))}, not 'ears'",
+    ),
     "value for a section": ("server: 5", "my.yaml:1: server: must be a section with host, port"),
     "text for a list": ("server: {allowed_hosts: a}", "server.allowed_hosts: must be a list of text, not 'a'"),
     "key in a list": ("webrtc:\n  ice_servers:\n  - {urls: [], user: x}", "my.yaml:3: webrtc.ice_servers[0].user: unknown key"),
