@@ -20,6 +20,10 @@ import httpx
 import pytest
 import yaml
 
+from pipeline.engine import CallState
+from pipeline.settings.tree import KyutaiSTTSettings
+from pipeline.stt.kyutai import KyutaiEngine
+from pipeline.stt.once import recognise_once
 from tests.pipeline.stt.kyutai_call import StageCall, Wav, calling, until
 from tests.pipeline.stt.speech import COFFEE, MARKET, read_pcm, room_tone
 
@@ -120,6 +124,23 @@ async def test_a_third_call_is_told_that_no_slot_is_free_and_gets_the_next(engin
         await one.worker.cancel()
         await three.voice()
         await three.connected()
+    await _slots_are_free(engine)
+
+
+async def test_a_file_is_heard_without_a_frame_dropped(engine: str, flite_wav: Wav) -> None:
+    first, second = _two_sentences(flite_wav)
+    audio = (first + second) * 4
+    assert len(audio) / 32_000 > 12  # the engine lets 10 s wait
+    recogniser = KyutaiEngine(KyutaiSTTSettings(url=engine), None)
+    await recogniser.load()
+    heard = await recognise_once(recogniser.create(CallState("a", "beginner", "introductions")), audio)
+    assert len(heard.words) > 20
+    # Words were heard all along the file.
+    assert heard.words[0].start_s < 3
+    assert heard.words[-1].start_s > len(audio) / 32_000 - 3
+    async with httpx.AsyncClient() as client:
+        metrics = (await client.get(f"{engine}/metrics", timeout=10)).text
+    assert re.search(r"^kyutai_stt_dropped_frames_total 0\.0$", metrics, re.M), metrics
     await _slots_are_free(engine)
 
 
