@@ -19,7 +19,7 @@ _SCALE = 1000
 
 
 def spoken(text: str) -> Floats:
-    """A voice that says ``text``: a frame for each letter, and for each space a frame that is a word's end; a dot is silence."""
+    """A voice that says ``text``: a frame for each letter, and for each space one that is a word's end; a dot is silence."""
     return np.concatenate([np.full(FRAME_SAMPLES, _loudness(letter), np.float32) for letter in text])
 
 

@@ -10,7 +10,7 @@ import signal
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -32,7 +32,6 @@ from engines.wire.kyutai import (
     Flushed,
     Init,
     Marker,
-    Message,
     Pcm16,
     Ready,
     Step,
@@ -44,8 +43,7 @@ from engines.wire.kyutai import (
     unpack,
 )
 from tests.engines.fake_stt import DELAY, FakeStt, spoken, written
-
-COMES_WITHIN_S = 20.0  # liveness, not speed
+from tests.engines.stt_client import COMES_WITHIN_S, Client, ready, talking, until
 
 
 class Server:
@@ -77,12 +75,6 @@ class Server:
         await until(lambda: self.service.status()["slots_used"] == count)
 
 
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(COMES_WITHIN_S):
-        while not true():
-            await asyncio.sleep(0.01)
-
-
 @asynccontextmanager
 async def serving(*, begun: bool = True, **options: Any) -> AsyncIterator[tuple[Server, aiohttp.ClientSession]]:
     server = Server(**options)
@@ -95,46 +87,6 @@ async def serving(*, begun: bool = True, **options: Any) -> AsyncIterator[tuple[
             yield server, client
     finally:
         await asyncio.to_thread(server.end)
-
-
-async def ready(client: aiohttp.ClientSession) -> None:
-    async with asyncio.timeout(COMES_WITHIN_S):
-        while (await client.get("/ready")).status != 200:
-            await asyncio.sleep(0.02)
-
-
-class Client:
-    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
-        self.ws = ws
-
-    async def send(self, *messages: Message) -> None:
-        for message in messages:
-            await self.ws.send_bytes(pack(message))
-
-    async def next(self, *kinds: type) -> Any:
-        """The next message of one of these kinds; ``None`` where the server closed."""
-        async with asyncio.timeout(COMES_WITHIN_S):
-            while True:
-                message = await self.ws.receive()
-                if message.type != aiohttp.WSMsgType.BINARY:
-                    return None
-                content = unpack(message.data, SttOut)
-                if not kinds or isinstance(content, kinds):
-                    return content
-
-    async def all(self) -> list[Any]:
-        """Everything until the server closes."""
-        return [one async for one in self._rest()]
-
-    async def _rest(self) -> AsyncIterator[Any]:
-        while (one := await self.next()) is not None:
-            yield one
-
-
-@asynccontextmanager
-async def talking(client: aiohttp.ClientSession, query: str = "", **options: Any) -> AsyncIterator[Client]:
-    async with client.ws_connect(f"/api/asr-streaming{query}", **options) as ws:
-        yield Client(ws)
 
 
 def audio(text: str) -> Audio:
@@ -178,10 +130,11 @@ async def test_the_extensions_are_granted_to_who_asks_for_them() -> None:
 
 async def test_a_recording_is_answered_with_its_words() -> None:
     pytest.importorskip("sphn")
-    pcm = (np.concatenate([spoken(" some words "), spoken("..")]) * 32768).round().astype("<i2").tobytes()
+    pcm = (spoken(" some words ..") * 32768).round().astype("<i2").tobytes()
     head = b"RIFF" + struct.pack("<I", 36 + len(pcm)) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 24000, 48000, 2, 16)
+    wav = head + b"data" + struct.pack("<I", len(pcm)) + pcm
     async with serving(sizes=(1,)) as (server, client):
-        answer = await client.post("/api/asr-streaming", data=head + b"data" + struct.pack("<I", len(pcm)) + pcm)
+        answer = await client.post("/api/asr-streaming", data=wav)
         words = await answer.json()
         assert [(one["type"], one.get("text")) for one in words][:3] == [("Word", "some"), ("EndWord", None), ("Word", "words")]
         await server.used(0)
@@ -191,9 +144,7 @@ async def test_a_recording_is_answered_with_its_words() -> None:
         # With all slots taken it waits for one.
         async with talking(client) as one:
             await one.next(Ready)
-            posted = asyncio.create_task(
-                client.post("/api/asr-streaming", data=head + b"data" + struct.pack("<I", len(pcm)) + pcm)
-            )
+            posted = asyncio.create_task(client.post("/api/asr-streaming", data=wav))
             await asyncio.sleep(0.3)
             assert not posted.done()
         assert await (await posted).json() == words
@@ -443,7 +394,7 @@ async def test_five_hundred_short_sessions_leave_nothing_behind() -> None:
         await asyncio.gather(*(short(number) for number in range(500)))
         await server.used(0)
         async with asyncio.timeout(COMES_WITHIN_S):
-            while any(psutil.Process(pid).num_fds() > count + 2 for pid, count in before.items()):
+            while any(psutil.Process(pid).num_fds() > count + 2 for pid, count in before.items()):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert json.loads(server.service.answer("status")) == {"slots": 8, "slots_used": 0, "queue": 0}
         assert server.service._sessions == {}
