@@ -2,8 +2,11 @@
 
 A text-to-speech model with a second text stream is shown, when a word begins, the tokens of the word ``ahead`` words later. So
 a word is ripe, and goes to the device, when that later word is known, or the end is. That makes what is said independent of
-when the words came. The device holds the ripe words of a slot in two rings: a row of ``ROW`` numbers for each word, and the
-tokens of all words one after the other. What does not fit waits here.
+when the words came. Who would rather begin sooner lets a word go when ``wait`` words behind it are known: where the device has
+none left, and without what would be shown, if that does not come before the word begins.
+
+The device holds the ripe words of a slot in two rings: a row of ``ROW`` numbers for each word, and the tokens of all words one
+after the other. What does not fit waits here.
 
 A pause is a word of padding tokens only, as on moshi-server's way: one for each frame of it.
 """
@@ -42,12 +45,14 @@ class News:
 class Script:
     """Of one session.
 
-    ``ahead``: words that the second stream is ahead, 0 without one. ``pad``: the padding token. ``between``: steps of padding
+    ``ahead``: words that the second stream is ahead, 0 without one. ``wait``: words behind a word that have to be known before
+    it begins, ``ahead`` by default. ``pad``: the padding token. ``between``: steps of padding
     after a word's last token; without one, words run into each other. ``words``, ``tokens``: sizes of the rings.
     """
 
-    def __init__(self, *, ahead: int, pad: int, words: int, tokens: int, between: int = 1) -> None:
+    def __init__(self, *, ahead: int, pad: int, words: int, tokens: int, between: int = 1, wait: int | None = None) -> None:
         self._ahead = ahead
+        self._wait = ahead if wait is None else wait
         self._pad = pad
         self._between = between
         self._words = words
@@ -60,7 +65,7 @@ class Script:
         self.begun = 0
         """Words that the device has begun."""
         self.ended = False
-        self._ended_told = False
+        self._early: _Word | None = None  # the last word that the device knows, where it went there before it was ripe
 
     def give(self, words: Sequence[Sequence[int]]) -> None:
         """Further words, each as its tokens.
@@ -94,13 +99,19 @@ class Script:
     def news(self, kept: int) -> News | None:
         """What the device can be told now, where it still needs the tokens from position ``kept`` on; ``None``: nothing. The
         news are then taken as told."""
+        if self._early is not None and self.known > self.begun:
+            # It has not begun. What is to be shown with it may be known by now.
+            self._waiting.appendleft(self._early)
+            self.known -= 1
+        self._early = None
         first_row, first_token = self.known, self._sent_tokens
         rows: list[tuple[int, ...]] = []
         tokens: list[int] = []
         while self._waiting and self.known - self.begun < self._words:
             word = self._waiting[0]
             shown = self._shown(word)
-            if shown is None and not self.ended:
+            early = shown is None and not self.ended
+            if early and not self._may_go_early():
                 break
             last = shown or word
             if last.start + len(last.tokens) - kept > self._tokens:
@@ -113,10 +124,15 @@ class Script:
                     tokens.extend(other.tokens)
             self._waiting.popleft()
             self.known += 1
+            self._early = word if early else None
         self._sent_tokens += len(tokens)
         if not rows:
             return None
         return News(first_row, tuple(rows), first_token, tuple(tokens), self.known)
+
+    def _may_go_early(self) -> bool:
+        behind = sum(bool(word.tokens) for word in islice(self._waiting, 1, None))
+        return self._wait < self._ahead and self.known == self.begun and behind >= self._wait
 
     def _shown(self, word: _Word) -> _Word | None:
         """The word that is shown when this one begins. That of a pause is itself, as nothing is shown then."""

@@ -58,7 +58,9 @@ class BatchedTts:
     """``parts``: a model as loaded. ``voices``: the files of the voices by their names. ``default_voice``: one of these names.
     ``n_q``: codebooks that are made, all of them by default. ``temp``: temperature of text and audio, 0 for the most probable
     tokens. ``cfg_coef``: guidance, one of the values that the model was distilled for. ``voice_places``: voices that can be
-    spoken with at the same time.
+    spoken with at the same time. ``wait``: words behind a word that have to be known before it begins, where the end is not;
+    by default as many as the model was trained to be shown. With fewer, speech begins sooner, and what is said depends on when
+    the words come.
 
     :raises KeyError: where no voice has the default's name
     :raises ValueError: where the model cannot be served so; the text says why
@@ -75,13 +77,14 @@ class BatchedTts:
         temp: float = 0.6,
         cfg_coef: float | None = 2.0,
         voice_places: int = 8,
+        wait: int | None = None,
     ) -> None:
         lm = parts.lm
         self.buckets = buckets
         self.slots = buckets.slots
         self.n_q = lm.dep_q if n_q is None else n_q
         self.frame_rate = float(parts.mimi.frame_rate)
-        self.ahead = parts.ahead
+        self.ahead = parts.ahead if wait is None else min(wait, parts.ahead)
         """Words behind a word that have to be known before it can begin, where the end is not."""
         self.device = lm.device
         self._lm = lm
@@ -134,7 +137,7 @@ class BatchedTts:
         """
         self.free(slot)
         place = self._voices.use(voice)
-        script = Script(ahead=self._rules.ahead, pad=PAD, words=WORDS, tokens=TOKENS)
+        script = Script(ahead=self._rules.ahead, pad=PAD, words=WORDS, tokens=TOKENS, wait=self.ahead)
         self._live[slot] = _Slot(script, place)
         columns = {Column.KNOWN: 0, Column.SEED: (seed + 2**63) % 2**64 - 2**63, Column.VOICE: place}
         self._change(slot, 0, [*self._fresh, *(columns[Column(c)] for c in range(MUTABLE, COLUMNS))])
@@ -301,7 +304,8 @@ class BatchedTts:
         rows.put(self._desk[:, :width], torch.where(mask, changed, desk[:, :width]))
         kept = after[:, Column.NEXT]
         if self._rules.ahead:
-            kept = torch.minimum(kept, after[:, Column.SHOWN])
+            shown = after[:, Column.SHOWN]
+            kept = torch.where(shown < after[:, Column.SHOWN_END], torch.minimum(kept, shown), kept)
         numbers = torch.stack([took.long(), after[:, Column.END], kept], 1)
         return torch.cat([numbers.float(), *sound], 1)
 

@@ -32,7 +32,9 @@ class Device:
         self.tokens = torch.zeros(1, TOKENS, dtype=torch.long)
 
     def told(self) -> None:
-        kept = int(min(self.columns[0, Column.NEXT], self.columns[0, Column.SHOWN] if self.rules.ahead else 10**9))
+        kept, shown, shown_end = (int(self.columns[0, c]) for c in (Column.NEXT, Column.SHOWN, Column.SHOWN_END))
+        if shown < shown_end:
+            kept = min(kept, shown)
         if news := self.script.news(kept):
             for i, row in enumerate(news.rows, news.first_row):
                 self.words[0, i % WORDS] = torch.tensor(row)
@@ -102,3 +104,38 @@ def test_a_session_without_words_is_over_when_the_model_asks_for_one():
     fed = [device.step(0) for _ in range(4)]
     assert fed == [(PAD, NOTHING, False), (PAD, NOTHING, False), (PAD, 0, False), (PAD, NOTHING, False)]
     assert int(device.columns[0, Column.END]) == 2
+
+
+@given(st.lists(a_word, min_size=1, max_size=14), st.integers(0, 1), st.data())
+def test_who_does_not_wait_feeds_all_words_in_order_too(words, wait, data):
+    script = Script(ahead=2, pad=PAD, words=WORDS, tokens=TOKENS, wait=wait)
+    device = Device(Rules(2), script)
+    left, fed, began = list(words), [], 0
+    while script.begun < len(words):
+        device.told()
+        if not script.ready:
+            assert left
+            count = data.draw(st.integers(1, 3))
+            script.give(left[:count])
+            del left[:count]
+            if not left:
+                script.end()
+            continue
+        main, _, took = device.step(data.draw(st.sampled_from([0, 3])))
+        began += took
+        fed.append(main)
+    fed += [device.step(3)[0] for _ in range(8)]
+    assert began == len(words)
+    # Paddings lie between, and a 0 may be taken for the mark of a word and not be fed.
+    spoken = [word for word in words if set(word) != {PAD}]
+    assert [token for token in fed if token not in (PAD, 0)] == [t for word in spoken for t in word if t not in (PAD, 0)]
+
+
+def test_who_does_not_wait_begins_with_the_first_word_and_shows_what_came_in_time():
+    script = Script(ahead=2, pad=PAD, words=WORDS, tokens=TOKENS, wait=0)
+    device = Device(Rules(2), script)
+    script.give([[10, 11]])
+    fed = [device.step(0)]
+    script.give([[20], [30, 31]])
+    fed += [device.step(0) for _ in range(5)]
+    assert fed == [(PAD, -1, False), (PAD, -1, False), (10, 0, True), (11, 30, False), (PAD, 31, False), (20, 0, True)]
