@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,7 +102,7 @@ class KyutaiTTSService(TTSService):
         self.on_words = on_words
         self._endpoint = endpoint
         self._counts = counts
-        self._replies: OrderedDict[str, _Reply] = OrderedDict()
+        self._replies: dict[str, _Reply] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
@@ -203,8 +202,9 @@ class KyutaiTTSService(TTSService):
         voice = self._settings.voice if isinstance(self._settings.voice, str) else None
         reply = _Reply(Speech(self._endpoint, voice), StreamResampler(RATE_HZ, self.sample_rate))
         self._replies[context_id] = reply
-        while len(self._replies) > _KEPT_REPLIES:
-            self._cancel(self._replies.popitem(last=False)[1])
+        over = [old for old, kept in self._replies.items() if kept.over]
+        for old in over[: max(0, len(self._replies) - _KEPT_REPLIES)]:
+            del self._replies[old]
         self._counts.open += 1
         reply.task = asyncio.create_task(self._speak(context_id, reply), name="kyutai-reply")
         self._closing.add(reply.task)

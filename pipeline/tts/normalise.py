@@ -34,7 +34,8 @@ _AUTOLINK = re.compile(r"<((?:https?|ftp|mailto):[^<>\s]+|[^<>\s@]+@[^<>\s@]+)>"
 _BLANK = re.compile(r"_{2,}([.,!?;:]*)")
 _ESCAPE = re.compile(r"\\(?=[!-/:-@\[-`{-~])")
 _TIMES = re.compile(r"(?<=[0-9])\*(?=[0-9])")
-_DROPPED = dict.fromkeys(map(ord, "[]*`~\xad\u200b\u200d\ufe0f\u20e3"))
+_BROKEN_TAG = re.compile(r"""</?(?=[a-z])|(?<=[\w"'])\s*/?>$""", re.I)
+_REPLACED = dict.fromkeys(map(ord, "[]*`~\xad\u200b\u200d\ufe0f\u20e3")) | {0x2010: "-", 0x2011: "-"}
 _LONELY_MARKS = re.compile(r"(?<=\S)\s+(?=[.,!?;:…]+(?:\s|$))")
 _EDGE_UNDERSCORES = re.compile(r"(?<![^\W_])_+|_+(?![^\W_])")
 
@@ -269,7 +270,7 @@ def _without_markup(word: _Written) -> str:
     if blank := _BLANK.fullmatch(text):
         return "" if word.starts_line and word.ends_line else f"blank{blank[1]}"
     text = _AUTOLINK.sub(r"\1", text)
-    text = _TAG.sub(" ", text)
+    text = _BROKEN_TAG.sub("", _TAG.sub(" ", text))
     text = html.unescape(text)
     text = _TARGET.sub("", text).replace("![", "")
     if "://" not in text and "@" not in text:
@@ -280,6 +281,6 @@ def _without_markup(word: _Written) -> str:
         text = _EDGE_UNDERSCORES.sub("", text)
         if "_" in text:
             text = text.replace("_", " ")
-    text = text.replace("|", " ").translate(_DROPPED)
+    text = text.replace("|", " ").translate(_REPLACED)
     # A sentence's mark that stood behind an emoji goes to the word before.
     return _LONELY_MARKS.sub("", spoken_form(text))

@@ -7,6 +7,7 @@ to num2words. Everything returns words separated by single spaces, in lower case
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -115,6 +116,7 @@ def money(amount: str, names: tuple[str, str, str, str], scale: str = "") -> str
     return small if not main or not int(whole.replace(",", "")) else f"{main} and {small}"
 
 
+_EDGES = string.punctuation.replace("'", "")
 _PARTS = re.compile(r"[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?|[^0-9]+")
 
 
@@ -125,7 +127,7 @@ def mixed(text: str) -> list[str]:
         if part[0] in "0123456789":
             said += plain(part).split()
         else:
-            said += [p for p in [part.strip("-_./\\()[]{}<>") if any(c.isalnum() for c in part) else ""] if p]
+            said += [p for p in [part.strip(_EDGES) if any(c.isalnum() for c in part) else ""] if p]
     return said
 
 

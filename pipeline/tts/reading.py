@@ -165,6 +165,8 @@ def _joined(word: str) -> list[str] | None:
 
 def _mixed(word: str) -> list[str]:
     """Letters and digits together: each by itself."""
+    if "-" in word.strip("-"):
+        return [w for part in word.split("-") if part for w in read(part)]
     plural = re.fullmatch(r"(.*[0-9])['’]?s", word)
     said = [w for part in numbers.mixed(plural[1] if plural else word) for w in _letters(part)]
     if plural and said:
@@ -185,7 +187,7 @@ def _letters(word: str) -> list[str]:
         if mark[0] in "—–" or mark.startswith("--"):
             said[-1] += "," if said[-1][-1].isalnum() else ""
         elif mark == "/":
-            said += ["or"] if said[-1].islower() and part.islower() else []
+            said += ["per"] if {said[-1], part} <= UNITS.keys() else ["or"] if said[-1].islower() and part.islower() else []
         elif mark in SYMBOLS:
             said += SYMBOLS[mark].split()
         said.append(part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from agent.record import Word
 
@@ -40,7 +41,8 @@ class SaidWords:
 
     def said(self, text: str, start_s: float, stop_s: float) -> list[Word]:
         """The engine says ``text`` from ``start_s`` to ``stop_s``. Returns the written words whose times are now known."""
-        expected = [(unit, word) for unit in self._open for word in unit.spoken[len(unit.times) :]][:_LOOK_AHEAD]
+        left = ((unit, word) for unit in self._open for word in unit.spoken[len(unit.times) :])
+        expected = list(islice(left, _LOOK_AHEAD))
         if not expected:
             return []
         skipped = next((i for i, (_, word) in enumerate(expected) if _letters(word) == _letters(text)), 0)

@@ -16,8 +16,9 @@ ENDINGS = {
 BARE = {
     "eg": "for example", "e.g": "for example", "i.e": "that is", "etc": "et cetera", "vs": "versus", "w/": "with",
     "w/o": "without", "b/c": "because", "aka": "also known as", "Mr": "Mister", "Mrs": "Missus", "Dr": "Doctor",
-    "Prof": "Professor", "and/or": "and or", "24/7": "twenty-four seven", "9/11": "nine eleven", "C#": "C sharp",
-    "F#": "F sharp", "C++": "C plus plus", "Q&A": "Q and A",
+    "Prof": "Professor", "and/or": "and or", "24/7": "twenty-four seven", "9/11": "nine eleven", "20/20": "twenty twenty",
+    "C#": "C sharp",
+    "F#": "F sharp", "C++": "C plus plus", "Q&A": "Q and A", "<3": "",
 }  # fmt: skip
 """Just as they are written, without a full stop."""
 BEFORE_NUMBER = {

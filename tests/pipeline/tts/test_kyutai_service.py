@@ -237,6 +237,41 @@ async def test_a_long_answer_and_one_in_other_scripts(bench: Make, server: Kyuta
         assert b.errors == []
 
 
+async def test_a_reply_that_goes_on_after_pipecat_closed_it(bench: Make, server: KyutaiServer) -> None:
+    """The words' own times go on, and those of pipecat start anew with the context that it opens again."""
+    async with bench() as b:
+        b.service._stop_frame_timeout_s = 0.2
+        await b.send(LLMFullResponseStartFrame(), LLMTextFrame("I need a moment. "))
+        await b.out.wait(lambda: len(b.out.of(TTSStoppedFrame)) == 1)
+        await b.send(LLMTextFrame("Here it is."), LLMFullResponseEndFrame())
+        await b.out.wait(lambda: len(b.out.of(TTSStoppedFrame)) == 2)
+        (context_id,) = b.words
+        assert b.text(context_id) == "I need a moment. Here it is."
+        assert [round(w.start_s / (WORD_FRAMES * 0.08), 2) for w in b.words[context_id]] == list(range(7))
+        frames = [f for f in b.out.of(TTSTextFrame) if f.text in ("Here", "is.")]
+        assert (frames[1].pts - frames[0].pts) / 1e9 == pytest.approx(2 * WORD_FRAMES * 0.08, abs=0.01)
+        assert len(server.visits) == 1
+        assert b.errors == []
+
+
+async def test_a_line_in_the_middle_of_a_reply(bench: Make, server: KyutaiServer) -> None:
+    async with bench() as b:
+        await b.send(LLMFullResponseStartFrame(), LLMTextFrame("Good morning, "), TTSSpeakFrame("One moment."))
+        await b.send(LLMTextFrame("my friend."), LLMFullResponseEndFrame())
+        await b.out.wait(lambda: len(b.out.of(TTSStoppedFrame)) == 2)
+        assert {b.text(context_id) for context_id in b.words} == {"Good morning, my friend.", "One moment."}
+        assert len({f.context_id for f in b.out.of(TTSAudioRawFrame)}) == 2
+        assert b.errors == []
+
+
+async def test_a_crowd_of_lines_loses_none(bench: Make, server: KyutaiServer) -> None:
+    async with bench() as b:
+        lines = [f"Line {chr(97 + n)}." for n in range(24)]
+        await b.send(*(TTSSpeakFrame(line) for line in lines))
+        await b.out.wait(lambda: len(b.out.of(TTSStoppedFrame)) == len(lines))
+        assert [b.text(str(f.context_id)) for f in b.out.of(TTSStoppedFrame)] == lines
+
+
 @pytest.mark.parametrize("trouble", ["full", "drop_before", "words_only"])
 async def test_what_fails_before_any_sound_is_tried_once_more(bench: Make, server: KyutaiServer, trouble: str) -> None:
     setattr(server, trouble, 1)

@@ -35,6 +35,7 @@ def written(text: str) -> list[str]:
         ("| a | b |\n|---|---|\n| 1 | 2 |", "a b one two"),
         ("```python\nhello\n```", "hello,"),
         (r"\*not bold\*", "not bold"),
+        ("<em>Hello</em>, <br/>you <i>there</i>", "Hello, you there"),
         ("I ___ to school. Fill in: ____.", "I blank to school. Fill in: blank."),
         # Emoji
         ("Well done! 😀 Good😀. 👍🏽 Go on 👩‍🏫", "Well done! Good. Go on"),
@@ -71,6 +72,8 @@ def written(text: str) -> list[str]:
         ("No. 5 is fine. No. I mean it.", "number five is fine. No. I mean it."),
         ("St. Paul lives in Main St. now.", "Saint Paul lives in Main Street now."),
         ("he/she and R&B", "he or she and R and B"),
+        ("a 20-year-old, a 3rd-grade pupil and COVID\u201119", "a twenty year old, a third grade pupil and COVID nineteen"),
+        ("70 km/h, 5 kg/l and 20/20 <3", "seventy kilometers per hour, five kg per l and twenty twenty"),
         # What needs nothing
         ("Привет! 你好。 مرحبا", "Привет! 你好。 مرحبا"),
         ("Well-known, isn't it? “Yes,” he said (loudly)…", "Well-known, isn't it? “Yes,” he said (loudly)…"),
