@@ -20,7 +20,20 @@ from web.app import create_app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
-ROOMS = ("agent", "bench", "configs", "deploy", "docs", "engines", "evals", "pipeline", "requirements", "scripts", "tests", "web")
+ROOMS = (
+    "agent",
+    "bench",
+    "configs",
+    "deploy",
+    "docs",
+    "engines",
+    "evals",
+    "pipeline",
+    "requirements",
+    "scripts",
+    "tests",
+    "web",
+)
 FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
 NOT_ROUTES = {"/data"}
 """Paths in backticks that are folders of the image."""
