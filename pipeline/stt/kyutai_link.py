@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 from collections import deque
 from typing import Any, Literal, Protocol
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -88,7 +89,7 @@ def backoff_s(failures: int, *, full: bool, spread: float) -> float:
     return wait * (1 - _SPREAD + 2 * _SPREAD * spread)
 
 
-async def handshake(socket: ClientConnection, within_s: float) -> frozenset[str]:
+async def handshake(connection: ClientConnection, within_s: float) -> frozenset[str]:
     """Wait for the server's ``Ready``; returns the extensions that it grants.
 
     Raises:
@@ -97,7 +98,7 @@ async def handshake(socket: ClientConnection, within_s: float) -> frozenset[str]
     """
     try:
         async with asyncio.timeout(within_s):
-            first = unpack(_bytes(await socket.recv()), SttOut)
+            first = unpack(_bytes(await connection.recv()), SttOut)
     except TimeoutError:
         raise ConnectionFailed(f"it did not say within {within_s:g} s that it is ready") from None
     if isinstance(first, Error):
@@ -114,8 +115,8 @@ async def probe(url: str, key: str | None, within_s: float) -> frozenset[str]:
         ConnectionFailed: the server is not there, or not willing.
     """
     try:
-        async with _connection(url, key, within_s) as socket:
-            return await handshake(socket, within_s)
+        async with _connection(url, key, within_s) as connection:
+            return await handshake(connection, within_s)
     except (OSError, WebSocketException, TimeoutError, WireError) as e:
         raise ConnectionFailed(describe(e)) from e
 
@@ -127,6 +128,10 @@ def describe(error: BaseException) -> str:
         return "it refuses the key (stt.kyutai.key)" if status in (401, 403) else f"it answers HTTP {status}"
     if isinstance(error, TimeoutError):
         return "it does not answer"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there"
+    if isinstance(error, socket.gaierror):
+        return "no machine has that name"
     if isinstance(error, ConnectionClosed):
         return "it closed the connection"
     return str(error) or type(error).__name__
@@ -193,7 +198,7 @@ class KyutaiLink:
         self._waiting = 0  # samples among them
         self._wake = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._socket: ClientConnection | None = None
+        self._connected_to: ClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -312,7 +317,7 @@ class KyutaiLink:
             held = self.state == "up"
             failures = 1 if held and loop.time() - began > _LASTING_S else failures + 1
             if held or failures == 1:
-                logger.warning("speech to text at {}: {}", self._url, reason)
+                logger.warning("speech to text at {}: {}", self._url.partition("?")[0], reason)
             self.reason = self.reason if held and self.reason else reason
             # What broke just now may be whole again: only a first attempt in vain says that nobody is there.
             self._change("full" if full else "connecting" if held and failures == 1 else "down")
@@ -325,20 +330,20 @@ class KyutaiLink:
                 await self._hurry.wait()
 
     async def _connect(self) -> None:
-        async with _connection(self._url, self._key, self._connect_timeout_s) as socket:
-            self._extensions = await handshake(socket, self._connect_timeout_s)
-            self._socket = socket
-            sender = asyncio.create_task(self._send_all(socket), name="kyutai stt sender")
+        async with _connection(self._url, self._key, self._connect_timeout_s) as connection:
+            self._extensions = await handshake(connection, self._connect_timeout_s)
+            self._connected_to = connection
+            sender = asyncio.create_task(self._send_all(connection), name="kyutai stt sender")
             try:
                 self._begin()
-                async for data in socket:
+                async for data in connection:
                     message = unpack(_bytes(data), SttOut)
                     if isinstance(message, Error):
                         raise _refusal(message)
                     if not isinstance(message, Ready):
                         await self._listener.link_message(message, self._clock)
             finally:
-                self._socket = None
+                self._connected_to = None
                 sender.cancel()
                 await asyncio.wait({sender})
 
@@ -352,13 +357,13 @@ class KyutaiLink:
         self._change("up")
         self._send_frames()
 
-    async def _send_all(self, socket: ClientConnection) -> None:
+    async def _send_all(self, connection: ClientConnection) -> None:
         idle = bytes(FRAME * SAMPLE_BYTES)
         with contextlib.suppress(ConnectionClosed, OSError):  # which whoever receives sees, too
             while True:
                 while self._outgoing:
                     data, samples = self._outgoing.popleft()
-                    await socket.send(data)
+                    await connection.send(data)
                     self._waiting -= samples
                 self._wake.clear()
                 try:
@@ -369,8 +374,8 @@ class KyutaiLink:
 
     def _abort(self, reason: str) -> None:
         self.reason = reason
-        if self._socket is not None:
-            self._socket.transport.abort()
+        if self._connected_to is not None:
+            self._connected_to.transport.abort()
 
     def _change(self, state: LinkState) -> None:
         if state != self.state:
