@@ -155,6 +155,7 @@ class SttService:
     def answer(self, question: str) -> bytes:
         """``metrics`` as Prometheus reads them, or ``status``; anything else is not known."""
         if question == "metrics":
+            self._show()
             return self._metrics.text()
         return json.dumps(self.status()).encode() if question == "status" else b""
 
@@ -228,7 +229,9 @@ class SttService:
         ones = [self._sessions[session] for session in holders]
         audio = [one.take(frame) for one, frame in zip(ones, step.frames, strict=True)]
         out = self._step(step.batch, audio, flush=False)
-        loud = np.sqrt(np.mean(np.square(np.stack(audio)), axis=1)) >= self._loud
+        pcm = self._pcm[step.batch.bucket]
+        power = np.einsum("ij,ij->i", pcm, pcm)[np.searchsorted(step.batch.rows, step.batch.slots)] / FRAME
+        loud = power >= self._loud**2
         tokens, pauses = out.tokens.tolist(), out.pauses.tolist()
         for i, (session, one) in enumerate(zip(holders, ones, strict=True)):
             told = one.stepped(tokens[i], step.heard[i], new=step.new[i], delay=self._model.delay)

@@ -133,6 +133,8 @@ class Hearing:
             Word(one.text, one.start_s) if isinstance(one, WordHeard) else EndWord(one.stop_s)
             for one in self.transcript.stepped(token, heard, new=new)
         ]
+        if not self._markers:
+            return out
         self._markers = deque(
             (number, frame, self.steps + delay if due is None and self._next >= frame else due)
             for number, frame, due in self._markers
@@ -157,7 +159,8 @@ class Hearing:
         self.branch = None
 
     def _peek(self, samples: int) -> Samples:
-        return np.frombuffer(bytes(self._audio[: samples * _SAMPLE]), np.float32)
+        # A view of the bytes would keep them from being shortened.
+        return np.frombuffer(self._audio, np.float32, samples).copy()
 
     def _skip(self, frames: int) -> None:
         if frames:
