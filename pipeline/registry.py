@@ -8,6 +8,9 @@ from pipeline.engine import Engine
 from pipeline.settings.engines import STAGES, engine_names
 from pipeline.settings.tree import Settings
 
+EXTRAS = dict.fromkeys(("faster_whisper", "pocket_tts", "torch", "ctranslate2"), "requirements/cpu.txt")
+"""Modules of optional requirements, and the file that brings them."""
+
 
 class UnknownEngine(ValueError):
     """The settings name an engine that does not exist or cannot be used here; the text says which do, or what is missing."""
@@ -34,8 +37,8 @@ def make_engine(stage: str, name: str, settings: Settings) -> Engine:
     if name not in names:
         raise UnknownEngine(f"{stage}.engine: unknown engine {name!r}; there are: {', '.join(names)}")
     try:
-        module = importlib.import_module(f"pipeline.{stage}.{name}")
+        engine: Engine = importlib.import_module(f"pipeline.{stage}.{name}").make_engine(settings)
     except ModuleNotFoundError as e:
-        raise UnknownEngine(f"{stage}.engine: {name} needs the Python module {e.name}, which is not installed") from e
-    engine: Engine = module.make_engine(settings)
+        how = f"; pip install -r {EXTRAS[e.name]} adds it" if e.name in EXTRAS else ""
+        raise UnknownEngine(f"{stage}.engine: {name} needs the Python module {e.name}, which is not installed{how}") from e
     return engine

@@ -52,7 +52,7 @@ WRONG_FILES = {
     "wrong type": ("server: {https: maybe}", "my.yaml:1: server.https: must be true or false, not 'maybe'"),
     "bad port": ("server: {port: 70000}", "my.yaml:1: server.port: must be a whole number from 0 to 65535, not 70000"),
     "broken": ("server: [", "my.yaml:1:10: not valid YAML"),
-    "unknown engine": ("tts: {engine: none}", "tts.engine: must be one of: espeak, not 'none'"),
+    "unknown engine": ("tts: {engine: none}", "tts.engine: must be one of: espeak, kyutai, pocket, not 'none'"),
     "unknown lesson": ("tutor: {lesson: none}", "tutor.lesson: must be one of: "),
     "data_dir": ("data_dir: my.yaml/data", "data_dir: cannot write in 'my.yaml/data'"),
     "no such certificate": ("server: {https: true, cert_file: no.pem}", "server.cert_file: 'no.pem' does not exist"),
