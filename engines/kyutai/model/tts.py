@@ -213,16 +213,18 @@ class BatchedTts:
             count = len(places[part])
             if start and self.device.type == "cuda":
                 torch.cuda.synchronize()  # what was sent before may not have been read yet
-            self._sent_changes.numpy()[:, :count] = (places[part], numbers[part])
-            changes = self._sent_changes[:, :count].to(self.device, non_blocking=True)
-            self._desk.view(-1).index_put_((changes[0],), changes[1])
+            self._sent_changes.numpy()[:count, 0] = places[part]
+            self._sent_changes.numpy()[:count, 1] = numbers[part]
+            changes = self._sent_changes[:count].to(self.device, non_blocking=True)
+            self._desk.view(-1).index_put_((changes[:, 0],), changes[:, 1])
 
     def _run(self, batch: Batch, mask: list[bool], full: bool) -> Floats:
         """One step of the rows in ``mask``. Returns ``[len(batch.slots), results and audio]``."""
         size = batch.bucket
         lowest_rows = batch.rows[-1] == size - 1
-        self._sent.numpy()[:, :size] = (batch.rows, mask)
-        self._asked[:, :size].copy_(self._sent[:, :size], non_blocking=True)
+        self._sent.numpy()[:size, 0] = batch.rows
+        self._sent.numpy()[:size, 1] = mask
+        self._asked[:size].copy_(self._sent[:size], non_blocking=True)
         graph = self._graphs.get((size, lowest_rows, full))
         if graph is None:
             self._forward(self._rows[size, lowest_rows], full)
@@ -234,13 +236,13 @@ class BatchedTts:
 
     def _makes_fixed_tensors(self) -> None:
         pinned = self.device.type == "cuda"
-        self._asked = torch.zeros(2, self.slots, dtype=torch.long, device=self.device)  # slots of the rows; who steps
+        self._asked = torch.zeros(self.slots, 2, dtype=torch.long, device=self.device)  # slots of the rows; who steps
         self._outputs = torch.zeros(self.slots, _RESULTS + FRAME_SAMPLES, device=self.device)
         self._sent = torch.zeros(self._asked.shape, dtype=torch.long, pin_memory=pinned)
         self._told = torch.zeros(self._outputs.shape, pin_memory=pinned)
-        self._sent_changes = torch.zeros(2, _CHANGES, dtype=torch.long, pin_memory=pinned)
+        self._sent_changes = torch.zeros(_CHANGES, 2, dtype=torch.long, pin_memory=pinned)
         self._rows = {
-            (size, is_lowest): lowest(size, self.device) if is_lowest else Rows(self._asked[0, :size], lowest=False)
+            (size, is_lowest): lowest(size, self.device) if is_lowest else Rows(self._asked[:size, 0], lowest=False)
             for size in self.buckets.sizes
             for is_lowest in (True, False)
         }
@@ -248,7 +250,7 @@ class BatchedTts:
     def _captured(self) -> dict[tuple[int, bool, bool], torch.cuda.CUDAGraph]:
         """A CUDA graph of the step of each bucket, in both forms of rows, with and without audio. No row steps meanwhile."""
         graphs: dict[tuple[int, bool, bool], torch.cuda.CUDAGraph] = {}
-        self._asked[0].copy_(torch.arange(self.slots, device=self.device))
+        self._asked[:, 0].copy_(torch.arange(self.slots, device=self.device))
         pool = torch.cuda.graph_pool_handle()
         # The largest first, so that the others find room in what it has taken.
         for size, is_lowest in sorted(self._rows, reverse=True):
@@ -268,7 +270,7 @@ class BatchedTts:
     @torch.no_grad()
     def _forward(self, rows: Rows, full: bool) -> None:
         """One step of these rows, from ``_asked`` to ``_outputs``. Only work of the device, in fixed shapes."""
-        made = self._step(rows, self._asked[1, : rows.bucket, None] > 0, full)
+        made = self._step(rows, self._asked[: rows.bucket, 1:] > 0, full)
         self._outputs[: rows.bucket, : made.shape[1]].copy_(made)
 
     def _step(self, rows: Rows, mask: Tensor, full: bool) -> Tensor:

@@ -28,6 +28,11 @@ class TtsOps:
     admission: Ops
 
 
+def captured_ops(model: BatchedTts) -> Ops:
+    """Of what a graph would hold of a step with audio, for the largest bucket in scattered rows."""
+    return count(lambda: model._forward(model._rows[model.slots, False], True))
+
+
 def tts_ops(model: BatchedTts, word: Sequence[int]) -> TtsOps:
     """Of our batched model, with all slots in use. Captured steps cannot be counted: the model must be on a CPU. ``word``: some
     text tokens.

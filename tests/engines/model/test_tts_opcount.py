@@ -10,7 +10,7 @@ import torch
 
 from engines.kyutai.model.tts import BatchedTts
 from engines.kyutai.model.tts_checkpoint import load_tts
-from engines.kyutai.model.tts_opcount import TtsOps, moshi_tts_ops, tts_ops
+from engines.kyutai.model.tts_opcount import TtsOps, captured_ops, moshi_tts_ops, tts_ops
 from engines.kyutai.model.voices import voice_names
 from engines.kyutai.schedule.buckets import Buckets
 from tests.engines.tiny_tts import write_tiny_tts
@@ -32,10 +32,14 @@ def deep(tmp_path_factory) -> Path:
     return write_tiny_tts(tmp_path_factory.mktemp("deep"), codebooks=32, layers=16, depth_layers=4, mimi_layers=8)
 
 
-def ours(folder: Path, n_q: int) -> TtsOps:
+def batched(folder: Path, n_q: int) -> BatchedTts:
     parts = load_tts(folder)
     voices = voice_names(folder / "voices", parts.voice_suffix)
-    return tts_ops(BatchedTts(parts, Buckets([SLOTS]), voices=voices, default_voice="ada.wav", n_q=n_q), WORD)
+    return BatchedTts(parts, Buckets([SLOTS]), voices=voices, default_voice="ada.wav", n_q=n_q)
+
+
+def ours(folder: Path, n_q: int) -> TtsOps:
+    return tts_ops(batched(folder, n_q), WORD)
 
 
 def test_a_step_and_an_admission_take_far_fewer_operations_than_moshis(deep):
@@ -60,3 +64,10 @@ def test_fewer_codebooks_are_fewer_operations_in_proportion(deep):
     few, some, all_of_them = (ours(deep, n_q).step.launches for n_q in (8, 16, 32))
     assert some - few == (all_of_them - some) / 2
     assert all_of_them - some > 16 * 50
+
+
+def test_nothing_of_a_captured_step_comes_from_the_host(deep):
+    # A tensor that is made of numbers of the host would be a copy that a graph cannot hold.
+    calls = captured_ops(batched(deep, 32)).calls
+    assert calls["_scaled_dot_product_flash_attention_for_cpu"] > 100
+    assert not set(calls) & {"lift_fresh", "_local_scalar_dense", "_pin_memory", "nonzero", "_to_cpu"}
