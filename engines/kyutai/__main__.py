@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 import time
 from importlib import import_module
@@ -33,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{settings.host}:{settings.port}: {e.strerror or e}", file=sys.stderr)
         return 1
     host = Host(sockets, settings.door_spec())
+    # While the model is loaded there is nothing to bring to an end but this process and its front-ends.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
     address = sockets[0].getsockname()
     log.info("listening on %s:%d", address[0], address[1])
     try:

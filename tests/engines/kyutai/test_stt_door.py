@@ -363,6 +363,36 @@ async def test_the_front_ends_end_with_the_step_process() -> None:
         server.end = lambda: None  # type: ignore[method-assign]
 
 
+async def test_a_step_that_fails_ends_the_step_process_and_with_it_all_sessions() -> None:
+    async with serving(begun=False) as (server, client):
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                server.host.run(server.service)
+            except RuntimeError as e:
+                failed.append(e)
+            finally:
+                server.host.close()
+
+        def fails(*_: Any) -> Any:
+            raise RuntimeError("out of memory")
+
+        server.host.ready({})
+        thread = threading.Thread(target=run)
+        thread.start()
+        await ready(client)
+        async with talking(client) as one:
+            await one.next(Ready)
+            server.model.step = fails  # type: ignore[method-assign]
+            await one.send(audio("x"))
+            assert await one.all() == [Error("the server stops")]
+        await asyncio.to_thread(thread.join)
+        assert [str(e) for e in failed] == ["out of memory"]
+        assert server.host.pids == []
+        server.end = lambda: None  # type: ignore[method-assign]
+
+
 async def test_a_step_loop_that_is_stuck_is_not_healthy(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
     async with serving() as (server, client):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,7 @@ import pytest
 import sphn
 import torch
 
+from engines.kyutai.front.recording import decoded
 from engines.kyutai.model.checkpoint import load_stt
 from engines.kyutai.model.interface import FRAME_SAMPLES, Floats
 from engines.kyutai.schedule.words import heard_frame
@@ -273,9 +275,27 @@ async def test_a_recording_is_answered_with_the_words_of_all_of_it(
     assert [one["type"] for one in words] == [type(one).__name__ for one in expected]
     assert [one.get("text") for one in words] == [getattr(one, "text", None) for one in expected]
     assert len(expected) > 5
-    # At another rate it is heard as long, and another channel is not heard.
-    sphn.write_wav(str(path), voice.reshape(-1)[: 24_000 * 2], 48_000)
-    assert (await client.post(STT_PATH, data=path.read_bytes())).status == 200
+    # Where all slots are taken, it waits for one.
+    async with AsyncExitStack() as stack:
+        for _ in range(SLOTS):
+            assert isinstance(await (await stack.enter_async_context(talking(client))).next(), Ready)
+        posted = asyncio.create_task(client.post(STT_PATH, data=path.read_bytes()))
+        await asyncio.sleep(0.3)
+        assert not posted.done()
+    assert await (await posted).json() == words
+    assert (await client.post(STT_PATH, data=b"no recording")).status == 400
+
+
+def test_a_recording_of_another_rate_is_as_long_and_as_high(tmp_path: Path) -> None:
+    path = tmp_path / "tone.wav"
+    for rate_hz in (8_000, 16_000, 44_100, 48_000):
+        tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(rate_hz) / rate_hz)
+        sphn.write_wav(str(path), tone.astype(np.float32), rate_hz)
+        heard = decoded(path.read_bytes())
+        assert len(heard) == 24_000
+        spectrum = np.abs(np.fft.rfft(heard))
+        assert spectrum.argmax() == 1000
+        assert 20 * np.log10(np.sqrt(2 * np.mean(heard[2000:-2000] ** 2)) / 0.5) == pytest.approx(0, abs=1)
 
 
 async def test_the_metrics_tell_of_it(client: aiohttp.ClientSession) -> None:
@@ -312,3 +332,12 @@ async def test_it_ends_with_its_step_process_and_when_it_is_asked(folder: str, t
         assert await asyncio.to_thread(one.process.wait, ENDS_WITHIN_S) == code
         _, alive = await asyncio.to_thread(psutil.wait_procs, fronts, ENDS_WITHIN_S)
         assert alive == []
+
+
+async def test_it_may_be_stopped_while_the_model_is_loaded(folder: str, tmp_path: Path) -> None:
+    one = await asyncio.to_thread(started, folder, tmp_path)
+    fronts = one.fronts()
+    one.process.terminate()
+    assert await asyncio.to_thread(one.process.wait, ENDS_WITHIN_S) == 0
+    _, alive = await asyncio.to_thread(psutil.wait_procs, fronts, ENDS_WITHIN_S)
+    assert alive == []
