@@ -69,6 +69,10 @@ class TtsSettings(EngineSettings):
     n_q: int | None = Field(None, ge=1, le=32, description="codebooks that are made; fewer is faster")
     temp: float = Field(0.6, ge=0)
     cfg_coef: float = Field(2.0, ge=0)
+    wait: int | None = Field(
+        None, ge=0, description="words behind a word that must be known before it begins; none: as many as the model is shown"
+    )
+    voice_places: int = Field(8, ge=1, description="different voices that can be spoken with at the same time")
     seed: int | None = Field(None, ge=0, lt=2**63, description="what is sampled; none: other each time")
     queue: int = Field(0, ge=0, description="sessions beyond slots that may be open, and wait for one with their first words")
 

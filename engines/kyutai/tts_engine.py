@@ -117,6 +117,8 @@ def load(settings: TtsSettings, send: Send) -> tuple[TtsEngine, dict[str, Any]]:
         n_q=settings.n_q,
         temp=settings.temp,
         cfg_coef=settings.cfg_coef,
+        wait=settings.wait,
+        voice_places=settings.voice_places,
     )
     registry = CollectorRegistry()
     service = TtsService(

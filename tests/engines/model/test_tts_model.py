@@ -241,3 +241,16 @@ def test_a_slot_that_waits_for_words_makes_no_step(folder):
     assert [int(model.step(batch).step_index[0]) for _ in range(4)] == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="tokens"):
         model.give(0, [[5] * 300])
+
+
+def test_who_does_not_wait_speaks_with_the_first_word(folder):
+    model = batched(folder, temp=0.0, wait=0)
+    assert model.ahead == 0
+    words = [tokens for _, tokens in Splitter(load_tts(folder).tokenizer.encode)(TEXTS[1])]
+    # With all words there in time it says what it says when it waits.
+    waiting, at_once = says(batched(folder, temp=0.0), words), says(model, words)
+    assert waiting[0] == at_once[0]
+    np.testing.assert_allclose(at_once[1], waiting[1], atol=1e-5)
+    model.admit(0, None, 0)
+    model.give(0, words[:1])
+    assert [int(model.step(model.buckets.batch([0])).words[0]) for _ in range(3)] == [0, 0, 1]
