@@ -19,8 +19,6 @@ from agent.lessons.schema import MAX_SENTENCE_WORDS, PLACEHOLDER, Lesson
 from agent.record import Level
 from agent.tutor import Message
 
-FREE_TALK = "free_talk"
-"""The lesson's name where there is none."""
 BEGIN = "[The call begins. Greet the learner.]"
 UNHEARD = "[The learner spoke, but it could not be made out. Ask them kindly to say it again.]"
 SILENT = "[The learner has not answered. Ask again, in other and easier words.]"

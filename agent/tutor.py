@@ -8,6 +8,9 @@ from typing import Literal, Protocol, TypedDict
 
 from agent.record import Correction, Level
 
+FREE_TALK = "free_talk"
+"""What stands for a lesson's name where there is none, which takes a tutor that can talk about anything."""
+
 
 class Message(TypedDict):
     """One message of a conversation, in the shape of OpenAI's chat completions."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from agent.lessons import Lesson, load_lessons, read_aloud_lesson, read_lesson
+from agent.lessons import FreeTalk, Lesson, load_lessons, read_aloud_lesson, read_lesson
 from agent.record import LEVELS
-from pipeline.settings.tree import TutorSettings
+from agent.tutor import FREE_TALK
+from pipeline.settings.tree import Settings, TutorSettings
 
 READ_ALOUD = "read_aloud"
 FIRST = "introductions"
@@ -34,6 +35,14 @@ def offered_lessons(settings: TutorSettings) -> dict[str, Lesson]:
     own = own_lessons(settings)
     others = {key: lesson for key, lesson in load_lessons().items() if key not in own}
     return {**own, **dict(sorted(others.items(), key=_place))}
+
+
+def call_lessons(settings: Settings) -> dict[str, Lesson | FreeTalk]:
+    """What a call can be about: every lesson, and free talk where the tutor is no script. Raises as ``offered_lessons``."""
+    lessons: dict[str, Lesson | FreeTalk] = {**offered_lessons(settings.tutor)}
+    if settings.llm.engine != "scripted":
+        lessons.setdefault(FREE_TALK, FreeTalk())
+    return lessons
 
 
 def _place(entry: tuple[str, Lesson]) -> tuple[int, bool, str]:

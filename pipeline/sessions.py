@@ -8,12 +8,12 @@ from typing import Any
 
 from loguru import logger
 
-from agent.lessons import Lesson
+from agent.lessons import FreeTalk, Lesson
 from agent.record import CallRecord, Level
 from pipeline.analyst import Analyst
 from pipeline.engine import AtCapacity, Engine
 from pipeline.headroom import WINDOW_S, Headroom
-from pipeline.lessons import offered_lessons
+from pipeline.lessons import call_lessons
 from pipeline.loading import EngineLoader
 from pipeline.metrics import prometheus
 from pipeline.metrics.loop_lag import LoopLagMonitor
@@ -59,7 +59,7 @@ class SessionManager:
         self.analyst = Analyst()
         self.loader = EngineLoader(self.engines, not_counted=lambda: {pid for pid in [self.analyst.pid] if pid is not None})
         self.recordings = Archive(settings.data_dir, settings.recording)
-        self.lessons: dict[str, Lesson] = {}
+        self.lessons: dict[str, Lesson | FreeTalk] = {}
         self._store: SqlStore | None = None
         self._journal: Journal | None = None
         self._services: Services | None = None
@@ -112,7 +112,7 @@ class SessionManager:
             pipeline.loading.LoadFailed: engines that failed; all else is ready, and ``loader`` may load them later.
         """
         self.lag.start()
-        self.lessons = await asyncio.to_thread(offered_lessons, self.settings.tutor)
+        self.lessons = await asyncio.to_thread(call_lessons, self.settings)
         self._store = await open_store(self.settings.data_dir)
         await self.analyst.start()
         orphans = await self._store.close_orphans(self._late_report(asyncio.get_running_loop()))

@@ -12,10 +12,11 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from agent.lessons.common import Common
-from agent.lessons.schema import Conversation, Lesson, ReadAloud
+from agent.lessons.schema import Conversation, FreeTalk, Lesson, ReadAloud
 
 __all__ = [
     "Conversation",
+    "FreeTalk",
     "Lesson",
     "LessonError",
     "ReadAloud",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 from agent.lessons.heard import normal
 from agent.lessons.patterns import Pattern, PatternError, SlotValues, expand_all
 from agent.record import LEVELS, Level
+from agent.tutor import FREE_TALK
 
 MAX_EXPECTED = 60
 """Most sentences that a turn may expect: a recogniser's grammar grows less sure with every sentence beside the true one."""
@@ -262,6 +263,16 @@ class ReadAloud(Part):
             if not normal(sentence):
                 raise ValueError(f"sentences.{number}: no words in {sentence!r}")
         return self
+
+
+class FreeTalk(Part):
+    """No lesson: the learner says what it is about. Not to be had as a file, and not from the scripted tutor."""
+
+    id: str = FREE_TALK
+    kind: Literal["free_talk"] = "free_talk"
+    title: Line = "Free talk"
+    goal: Line = "Talk about whatever you like."
+    level: Level | None = None
 
 
 Lesson = Annotated[Conversation | ReadAloud, Field(discriminator="kind")]

@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as SourceError
 
+from agent.tutor import FREE_TALK
 from pipeline.settings.aliases import meant
 from pipeline.settings.aliases import notes as alias_notes
 from pipeline.settings.describe import (
@@ -153,6 +154,8 @@ def _check_lesson(settings: Settings, layers: list[_Layer]) -> None:
     lessons = lesson_names()
     if settings.tutor.lesson_file is not None:
         lessons.add(settings.tutor.lesson_file.stem)
+    if settings.llm.engine != "scripted":
+        lessons.add(FREE_TALK)
     if lessons:
         _check_name(("tutor", "lesson"), settings.tutor.lesson, sorted(lessons), layers)
 

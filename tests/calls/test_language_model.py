@@ -115,6 +115,20 @@ async def test_call_survives_a_server_that_is_started_again(own_server: Any, joi
         await learner.until("ai_text", 20, is_complete=True, text="You said coffee. Tell me more, please.")
 
 
+async def test_free_talk_is_offered_and_had(mind: FakeVLLM, call: Any, join: Any) -> None:
+    offered = {lesson["id"]: lesson for lesson in call.get("/api/lessons")["items"]}
+    assert offered["free_talk"]["title"] == "Free talk"
+    learner = await join(call.url, "websocket")
+    await learner.until("turn_complete", 60)
+    await learner.client.send({"type": "set_lesson", "lesson": "free_talk"})
+    await learner.until("turn_complete", 60)
+    first, *_, last = (r["messages"][0]["content"] for r in mind.requests)
+    assert "# Today's lesson: Meeting someone new" in first
+    assert "# Today: free talk" in last
+    await learner.client.send({"type": "end_conversation"})
+    await learner.until("analysis")
+
+
 async def test_goodbye_ends_the_lesson(mind: FakeVLLM, call: Any, join: Any) -> None:
     mind.script = Script(
         answer=lambda body: "Goodbye, and well done! <end>" if "bye" in str(body["messages"][-1]) else tutor(body)

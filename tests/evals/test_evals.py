@@ -15,8 +15,8 @@ from pipecat.evals.scenario import EvalScenarioFile, EvalScriptScenario
 from pipecat.evals.suite import EvalManifest, EvalSuite
 
 from agent.lessons import load_lessons
-from agent.prompting import FREE_TALK
 from agent.record import LEVELS
+from agent.tutor import FREE_TALK
 from evals.__main__ import SUITE, judged
 from evals.judge import judge
 from tests.pipeline.llm.fake_vllm import MODEL, Script, serving
