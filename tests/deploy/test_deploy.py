@@ -27,7 +27,14 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 CONF = (ROOT / "deploy" / "turnserver.conf").read_text(encoding="utf-8")
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?:(:?[-?])([^}]*))?\}")
-OWN_VARIABLES = {"CUDA", "TURN_HOST"}
+OWN_VARIABLES = {
+    "CUDA",
+    "TURN_HOST",
+    "HF_TOKEN",
+    "LLM_MODEL_NAME",
+    "LLM_MAX_MODEL_LEN",
+    "LLM_GPU_MEMORY_UTILIZATION",
+}
 """Variables of the compose file that are not Parley's settings."""
 
 
@@ -68,10 +75,9 @@ def substituted(value: Any, env: dict[str, str]) -> Any:
 # The image
 
 
-def test_the_linter_finds_nothing_in_the_dockerfile() -> None:
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "hadolint"), str(ROOT / "Dockerfile")], capture_output=True, text=True
-    )
+@pytest.mark.parametrize("file", ["Dockerfile", "deploy/engines/Dockerfile"])
+def test_the_linter_finds_nothing_in_a_dockerfile(file: str) -> None:
+    done = subprocess.run([str(Path(sys.executable).parent / "hadolint"), str(ROOT / file)], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -159,7 +165,7 @@ def test_every_variable_is_a_setting(compose: dict[str, Any]) -> None:
     assert given <= settings_variables()
 
 
-@pytest.mark.parametrize("profile", ["host", "relay"])
+@pytest.mark.parametrize("profile", ["host", "relay", "gpu"])
 def test_the_settings_of_a_profile_can_be_loaded(compose: dict[str, Any], profile: str) -> None:
     env = {"PARLEY_AUTH__TOKEN": "t" * 24, "PARLEY_WEBRTC__TURN__SECRET": "north", "TURN_HOST": "tutor.example"}
     (parley,) = (s for s in services_of(compose, profile).values() if s["image"] == "parley")
