@@ -341,6 +341,11 @@ class Call:
         for frame in (LLMFullResponseStartFrame(), LLMTextFrame(text), LLMFullResponseEndFrame()):
             await llm.push_frame(frame)
 
+    async def say_again(self, text: str) -> None:
+        """Stop the tutor and say ``text``, which it has said before."""
+        if await self.interrupt():
+            await self.say(text)
+
     async def _say_spare(self, text: str) -> None:
         assert self._observer is not None
         rate_hz = self._transport.playout.rate_hz

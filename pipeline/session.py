@@ -299,6 +299,11 @@ class Session:
         """End the session from within one of its call's own tasks, which the end stops."""
         self._spawn(self._end_quietly(reason))
 
+    def say_again(self, text: str) -> None:
+        """Have the tutor say ``text``, which it has said before, in place of what it says now; nothing between two calls."""
+        if self._call is not None:
+            self._spawn(self._call.say_again(text))
+
     def reconnect(self, reason: str) -> None:
         """Drop a call that no longer works: its client is told to come back, and finds the session as it was."""
         self._spawn(self.detach(reason, self._transport))

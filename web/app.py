@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from loguru import logger
@@ -28,6 +29,8 @@ from pipeline.transports.webrtc_warmup import warm_up
 from web import problems
 from web.auth import Authenticator
 from web.doors import webrtc, websocket
+from web.doors.phone import twilio
+from web.doors.phone.desk import Desk
 from web.guard import Guard
 from web.openapi import describe
 from web.origin import host_policy, parse_allowed_origins
@@ -46,6 +49,7 @@ _TAGS = [
     {"name": "lessons", "description": "What a call can be about."},
     {"name": "sessions", "description": "Live and past conversations."},
     {"name": "webrtc", "description": "The WebRTC door."},
+    {"name": "phone", "description": "What telephone carriers call, each request signed by its carrier."},
 ]
 
 
@@ -63,13 +67,15 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
     token = settings.auth.token.get_secret_value() if settings.auth.token is not None else None
     auth = Authenticator(token)
     per_minute = settings.server.session_rate_per_minute
+    manager = SessionManager(settings, engines=engines)
     state = WebState(
         settings=settings,
-        sessions=SessionManager(settings, engines=engines),
+        sessions=manager,
         manager=EngineManager(launches(settings)),
         auth=auth,
         signalling=Signalling(settings.webrtc, detach_after_s=settings.session.detach_after_s),
         peers=webrtc.Peers(),
+        phone=Desk(settings, manager),
         session_rate=RateLimiter(per_minute, per_minute / 60),
         page_dir=page_dir or page.PAGE_DIR,
     )
@@ -97,10 +103,12 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
         upload.router,
         webrtc.router,
         websocket.router,
+        twilio.router,
     ):
         app.include_router(router)
     app.router.routes.append(page.PageFiles(state.page_dir))
-    hosts = host_policy(settings.server.host, machine_names(), settings.server.allowed_hosts)
+    public = [urlsplit(settings.phone.public_url).hostname or ""] if settings.phone.public_url else []
+    hosts = host_policy(settings.server.host, machine_names(), [*settings.server.allowed_hosts, *public])
     app.add_middleware(
         Guard,
         hosts=hosts,
@@ -140,6 +148,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await state.loading
         await state.sessions.close()
+        await state.phone.close()
         await state.manager.close()
         await state.signalling.close()
 

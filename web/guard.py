@@ -26,6 +26,8 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SECRET_PARAMETERS = ("token", "resume")
 UPLOAD_PATH = re.compile(r".*/api/sessions/[^/]+/audio")
 """Where sound is sent as a turn, which is larger than any other body. A proxy may serve the app below a path of its own."""
+CARRIER_PATH = re.compile(r"(?!.*/api/).*/phone/[a-z]+/[a-z]+")
+"""Where telephone carriers call. They know no token of the server's: the door checks signatures, or a call's own token."""
 
 
 class Guard:
@@ -130,6 +132,8 @@ class Guard:
     def _unauthorised(self, scope: Scope, headers: Headers, query_token: str | None) -> Response | None:
         path, http = scope["path"], scope["type"] == "http"
         if not self._auth.required or (path == "/login" and http and scope["method"] == "POST"):
+            return None
+        if CARRIER_PATH.fullmatch(path):
             return None
         address, now = scope["client"][0] if scope.get("client") else "unknown", time.time()
         presented = Presented(bearer_of(headers.get("authorization")), query_token, _cookie(headers.getlist("cookie")))

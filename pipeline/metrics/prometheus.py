@@ -41,6 +41,12 @@ DETACHED_CALLS = Gauge("parley_detached_calls", "Calls that wait for their clien
 CALLS = Counter("parley_calls", "Calls begun", ["door"], registry=REGISTRY)
 CALLS_ENDED = Counter("parley_calls_ended", "Calls ended", ["reason"], registry=REGISTRY)
 REFUSED = Counter("parley_calls_refused", "Calls refused for want of capacity", ["by"], registry=REGISTRY)
+PHONE_REFUSED = Counter(
+    "parley_phone_refused",
+    "Requests and streams of carriers that were refused: for their signature, their token, or what they sent",
+    ["carrier", "why"],
+    registry=REGISTRY,
+)
 TURNS = Counter("parley_turns", "Finished turns", ["role"], registry=REGISTRY)
 INTERRUPTIONS = Counter("parley_interruptions", "Replies of the tutor that were interrupted", registry=REGISTRY)
 SPECULATIONS = Counter(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from agent.record import Level
+from pipeline.settings.phone import PhoneSettings
 from pipeline.settings.processes import EngineSettings, GpuSettings, ModelSettings
 from pipeline.settings.section import Section as Section
 
@@ -419,6 +420,7 @@ class Settings(Section):
     recording: RecordingSettings = Field(default_factory=RecordingSettings)
     upload: UploadSettings = Field(default_factory=UploadSettings)
     webrtc: WebRTCSettings = Field(default_factory=WebRTCSettings)
+    phone: PhoneSettings = Field(default_factory=PhoneSettings)
     stt: STTSettings = Field(default_factory=STTSettings)
     llm: LLMSettings = Field(default_factory=LLMSettings)
     tts: TTSSettings = Field(default_factory=TTSSettings)

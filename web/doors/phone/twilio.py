@@ -1,0 +1,264 @@
+"""Twilio: the webhook that takes a call, the stream that carries it (Media Streams, both directions), and its status.
+
+The messages are those of Twilio's pages "Media Streams - WebSocket Messages" and "TwiML: Stream". pipecat's serializer for them
+is not used: it resamples by itself, and it passes over what this door lives on (``start`` with its parameters, ``mark``,
+``stop``, and the numbers of the pieces). Its table of keys is.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from xml.sax.saxutils import quoteattr
+
+from fastapi import APIRouter, Request, WebSocket
+from loguru import logger
+from pipecat.audio.dtmf.types import KeypadEntry
+from starlette.responses import Response
+
+from pipeline.engine import AtCapacity
+from pipeline.metrics import prometheus
+from pipeline.settings.phone import PhoneSettings, TwilioSettings
+from web.doors.phone import stream
+from web.doors.phone.carrier import Audio, BadFrame, Digit, Event, Mark, Started, Stopped
+from web.doors.phone.codecs import Codec
+from web.problems import ProblemError
+from web.state import WebState, state_of
+
+NAME = "twilio"
+VOICE_PATH, STREAM_PATH, STATUS_PATH = "/phone/twilio/voice", "/phone/twilio/stream", "/phone/twilio/status"
+_ENDS = {"completed", "busy", "failed", "no-answer", "canceled"}
+_PORTS = {"https": 443, "http": 80}
+_KEYS = frozenset(key.value for key in KeypadEntry)
+
+router = APIRouter(tags=["phone"])
+
+
+class TwilioStream:
+    """The wire of one stream, as ``web.doors.phone.carrier.Carrier``: JSON, µ-law at 8 kHz in base64."""
+
+    name = NAME
+    piece_s = 0.02
+
+    def __init__(self, account_sid: str | None = None) -> None:
+        self.codec = Codec("mulaw")
+        self._account_sid = account_sid
+        self._stream_sid: str | None = None
+
+    def parse(self, message: str | bytes) -> Event | None:
+        """See ``Carrier.parse``."""
+        try:
+            data = json.loads(message)
+        except (ValueError, RecursionError) as e:
+            raise BadFrame("not JSON") from e
+        if not isinstance(data, dict):
+            raise BadFrame("not an object")
+        event = data.get("event")
+        if event == "connected":
+            return None
+        if event == "start":
+            return self._start(_object(data, "start"))
+        if event not in ("media", "dtmf", "mark", "stop"):
+            raise BadFrame(f"unknown event {str(event)[:40]!r}")
+        if self._stream_sid is None or data.get("streamSid") != self._stream_sid:
+            raise BadFrame(f"{event}: of another stream")
+        match event:
+            case "media":
+                return _media(_object(data, "media"))
+            case "dtmf":
+                digit = _text(_object(data, "dtmf"), "digit")
+                if digit not in _KEYS:
+                    raise BadFrame(f"unknown key {digit[:10]!r}")
+                return Digit(digit)
+            case "mark":
+                return Mark(_text(_object(data, "mark"), "name"))
+            case _:
+                return Stopped()
+
+    def audio(self, encoded: bytes) -> str:
+        """See ``Carrier.audio``."""
+        return self._message("media", media={"payload": base64.b64encode(encoded).decode()})
+
+    def mark(self, name: str) -> str:
+        """See ``Carrier.mark``."""
+        return self._message("mark", mark={"name": name})
+
+    def clear(self) -> str:
+        """See ``Carrier.clear``."""
+        return self._message("clear")
+
+    def _message(self, event: str, **body: Any) -> str:
+        return json.dumps({"event": event, "streamSid": self._stream_sid, **body}, separators=(",", ":"))
+
+    def _start(self, start: dict[str, Any]) -> Started:
+        if self._stream_sid is not None:
+            raise BadFrame("a second start")
+        if self._account_sid is not None and start.get("accountSid") != self._account_sid:
+            raise BadFrame("start: another account's")
+        media = _object(start, "mediaFormat")
+        if (media.get("encoding"), str(media.get("sampleRate")), str(media.get("channels"))) != ("audio/x-mulaw", "8000", "1"):
+            raise BadFrame(f"start: cannot take {str(media)[:100]}")
+        given = start.get("customParameters", {})
+        if not isinstance(given, dict):
+            raise BadFrame("start: customParameters is no object")
+        parameters = {k: v for k, v in given.items() if isinstance(v, str)}
+        stream_sid, call_sid = _text(start, "streamSid"), _text(start, "callSid")
+        self._stream_sid = stream_sid
+        return Started(call_sid, parameters.pop("token", ""), parameters)
+
+
+def _media(media: dict[str, Any]) -> Audio | None:
+    if media.get("track", "inbound") != "inbound":
+        return None
+    try:
+        encoded = base64.b64decode(_text(media, "payload"), validate=True)
+    except (binascii.Error, ValueError) as e:
+        raise BadFrame("media: the payload is no base64") from e
+    chunk = media.get("chunk")
+    number = int(chunk) if isinstance(chunk, str) and chunk.isascii() and chunk.isdigit() and len(chunk) < 12 else None
+    return Audio(encoded, number)
+
+
+def _object(data: dict[str, Any], key: str) -> dict[str, Any]:
+    value = data.get(key)
+    if not isinstance(value, dict):
+        raise BadFrame(f"{key} is no object")
+    return value
+
+
+def _text(data: dict[str, Any], key: str) -> str:
+    value = data.get(key)
+    if not isinstance(value, str) or not value:
+        raise BadFrame(f"{key} is missing")
+    return value
+
+
+# Signatures
+
+
+def sign(auth_token: str, url: str, parameters: Sequence[tuple[str, str]]) -> str:
+    """``X-Twilio-Signature`` of a POST: HMAC-SHA1 over the URL and the sorted form, keyed with the auth token, in base64.
+
+    After Twilio's page "Webhooks security": each name is followed by its value, without anything between.
+    """
+    text = url + "".join(name + value for name, value in sorted(set(parameters)))
+    return base64.b64encode(hmac.new(auth_token.encode(), text.encode(), hashlib.sha1).digest()).decode()
+
+
+def is_signed(signature: str | None, auth_token: str, url: str, parameters: Sequence[tuple[str, str]]) -> bool:
+    """Whether the carrier sent this to ``url``, which it may have written with its port or without."""
+    given = (signature or "").encode(errors="replace")
+    return any(hmac.compare_digest(given, sign(auth_token, form, parameters).encode()) for form in _forms(url))
+
+
+def _forms(url: str) -> list[str]:
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port
+    usual = _PORTS.get(parts.scheme)
+    forms = [url]
+    if port is None:
+        forms.append(urlunsplit(parts._replace(netloc=f"{host}:{usual}")))
+    elif port == usual:
+        forms.append(urlunsplit(parts._replace(netloc=host)))
+    return forms
+
+
+# What Twilio calls
+
+
+async def signed_form(request: Request, settings: PhoneSettings, path: str) -> dict[str, str]:
+    """The form of a request that Twilio has signed for ``path`` below ``phone.public_url``.
+
+    Raises:
+        ProblemError: 404, Twilio is not set up; 403, the signature is missing or wrong.
+    """
+    token = settings.twilio.auth_token
+    if token is None or settings.public_url is None:
+        raise ProblemError(404, "calls through Twilio are off: phone.twilio.auth_token is not set")
+    body = (await request.body()).decode(errors="replace")
+    form = parse_qsl(body, keep_blank_values=True)
+    query = f"?{request.url.query}" if request.url.query else ""
+    url = f"{settings.public_url}{path}{query}"
+    if not is_signed(request.headers.get("x-twilio-signature"), token.get_secret_value(), url, form):
+        prometheus.PHONE_REFUSED.labels(NAME, "signature").inc()
+        logger.warning("a request that Twilio has not signed for {} was refused; see phone.public_url", url)
+        raise ProblemError(403, "not signed by Twilio", kind="not-signed", title="Not signed")
+    fields = dict(form)
+    if _foreign(settings.twilio, fields):
+        prometheus.PHONE_REFUSED.labels(NAME, "account").inc()
+        raise ProblemError(403, "another account's call", kind="not-signed", title="Not signed")
+    return fields
+
+
+def _foreign(settings: TwilioSettings, form: Mapping[str, str]) -> bool:
+    return settings.account_sid is not None and form.get("AccountSid") != settings.account_sid
+
+
+@router.post(VOICE_PATH, response_class=Response, responses={200: {"content": {"application/xml": {}}}})
+async def voice(request: Request) -> Response:
+    """Take a call: Twilio asks what to do with it, and is told to connect its stream."""
+    state = state_of(request)
+    form = await signed_form(request, state.settings.phone, VOICE_PATH)
+    call_sid = form.get("CallSid", "")
+    if not call_sid:
+        raise ProblemError(422, "CallSid is missing")
+    if state.phone.standing(NAME, call_sid) == "ended":
+        return _twiml("<Hangup/>")
+    return await _connect(state, call_sid, form)
+
+
+async def _connect(state: WebState, call_sid: str, form: Mapping[str, str]) -> Response:
+    outbound = form.get("Direction", "inbound").startswith("outbound")
+    caller, dialled = form.get("From"), form.get("To")
+    if outbound:
+        caller, dialled = dialled, caller
+    try:
+        token = await state.phone.expect(NAME, call_sid, dialled=dialled, caller=caller)
+    except AtCapacity as e:
+        logger.warning("a call by phone was turned away: {}", e)
+        prometheus.PHONE_REFUSED.labels(NAME, "capacity").inc()
+        if form.get("CallStatus") == "ringing" and not outbound:
+            return _twiml('<Reject reason="busy"/>')
+        return _twiml("<Say>All lines are busy. Please call again later.</Say><Hangup/>")
+    public = state.settings.phone.public_url or ""
+    stream_url = f"ws{public.removeprefix('http')}{STREAM_PATH}"
+    # Should the stream break off, Twilio goes on behind <Connect>: it asks again, and the call is connected anew or hung up.
+    return _twiml(
+        f"<Connect><Stream url={quoteattr(stream_url)} statusCallback={quoteattr(public + STATUS_PATH)}>"
+        f'<Parameter name="token" value={quoteattr(token)}/></Stream></Connect>'
+        f'<Redirect method="POST">{public}{VOICE_PATH}</Redirect>'
+    )
+
+
+def _twiml(body: str) -> Response:
+    text = f'<?xml version="1.0" encoding="UTF-8"?><Response>{body}</Response>'
+    return Response(text, media_type="application/xml", headers={"Cache-Control": "no-store"})
+
+
+@router.post(STATUS_PATH, status_code=204)
+async def status(request: Request) -> Response:
+    """How a call or its stream is doing: a call that is over ends its session."""
+    state = state_of(request)
+    form = await signed_form(request, state.settings.phone, STATUS_PATH)
+    if form.get("StreamEvent") == "stream-error":
+        logger.warning("Twilio says of a stream: {}", form.get("StreamError", "")[:200])
+    if form.get("CallStatus") in _ENDS and (call_sid := form.get("CallSid")):
+        await state.phone.hang_up(NAME, call_sid, "hung up by the caller")
+    return Response(status_code=204)
+
+
+@router.websocket(STREAM_PATH)
+async def take_stream(websocket: WebSocket) -> None:
+    """The stream of a call that was announced to ``voice``."""
+    state = state_of(websocket)
+    settings = state.settings.phone.twilio
+    if settings.auth_token is None:
+        await websocket.close(1008)
+        return
+    await stream.serve(websocket, TwilioStream(settings.account_sid), state.phone)
