@@ -65,7 +65,8 @@ class Progress:
 
     def due(self, now: float) -> str | None:
         """What to tell now, or ``None``: news at most every ``every_s``, and without news a sign of life."""
-        news = self.text != self._told
+        # Whole lines are in the log already; bars that move are not.
+        news = self.text != self._told and self.text.endswith("%")
         if now - self._told_at < (self._every_s if news else self._patience_s):
             return None
         self._told_at, self._told = now, self.text
