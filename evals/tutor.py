@@ -26,6 +26,7 @@ from pipecat.runner.utils import create_transport
 from pipecat.workers.runner import WorkerRunner
 
 from pipeline.engine import CallState, Engine
+from pipeline.engine_manager.launch import with_addresses
 from pipeline.registry import make_engine
 from pipeline.settings.load import load_settings
 
@@ -85,7 +86,8 @@ def main() -> None:
     parser.add_argument("--runner-body", type=Path)
     wanted = parser.parse_args()
     body = json.loads(wanted.runner_body.read_text(encoding="utf-8")) if wanted.runner_body else {}
-    settings = load_settings(wanted.config)
+    # Engines that a configuration would start must run already; only their addresses are taken from it.
+    settings = with_addresses(load_settings(wanted.config))
     app = make_app(make_engine("llm", settings.llm.engine, settings), body)
     uvicorn.run(app, host="localhost", port=wanted.port, log_level="warning")
 

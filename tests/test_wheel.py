@@ -46,8 +46,11 @@ def test_holds_what_is_needed(wheel: zipfile.ZipFile) -> None:
         "engines/wire/__init__.py",
     } <= names
     assert wheel.read("web/client/dist/index.html").decode() == PAGE
-    shipped = {str(p.relative_to(ROOT)) for p in (ROOT / "agent" / "lessons").glob("*.yaml")}
-    assert shipped
+    lessons = {str(p.relative_to(ROOT)) for p in (ROOT / "agent" / "lessons").glob("*.yaml")}
+    prompts = {str(p.relative_to(ROOT)) for p in (ROOT / "agent" / "prompts").glob("*.md")}
+    assert lessons
+    assert prompts
+    shipped = lessons | prompts
     assert shipped <= names
     code = {p.relative_to(ROOT).as_posix() for room in ("agent", "engines", "pipeline") for p in (ROOT / room).rglob("*.py")}
     assert code <= names

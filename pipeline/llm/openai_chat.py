@@ -49,6 +49,7 @@ class OpenAIChat:
     ) -> None:
         self.url = url.rstrip("/").removesuffix("/v1") + "/v1"
         self.model = model
+        self._named = bool(model)
         self._dialect = dialect
         self._thinking = thinking
         self._client = httpx.AsyncClient(
@@ -85,6 +86,8 @@ class OpenAIChat:
             try:
                 async with self._client.stream("POST", f"{self.url}/chat/completions", json=self._body(request)) as response:
                     answered = True
+                    if response.status_code == 404 and not self._named:
+                        self.model = ""  # a server that was started again may have another one
                     if response.status_code != 200:
                         raise _refused(response.status_code, await _beginning(response))
                     async for piece in _pieces(response.aiter_bytes(), request):

@@ -81,6 +81,17 @@ async def test_first_listed_model_is_asked_where_none_is_named(server: FakeVLLM)
     await chat.close()
 
 
+async def test_another_model_is_found_where_none_is_named(server: FakeVLLM) -> None:
+    chat = OpenAIChat(server.url)
+    await whole(chat, ASK)
+    server.models = ["other"]
+    with pytest.raises(ChatFailed, match=r"404: The model .* does not exist"):
+        await whole(chat, ASK)
+    await whole(chat, ASK)
+    assert server.requests[-1]["model"] == "other"
+    await chat.close()
+
+
 @pytest.mark.parametrize("text", ["naïve café — 你好", "one\u2028two\x85three", "a <b> c"])
 async def test_text_survives_any_cut_of_the_bytes(server: FakeVLLM, chat: OpenAIChat, text: str) -> None:
     server.script = Script(answer=lambda _: text, halves=True)
