@@ -152,7 +152,8 @@ class EngineServer:
             self._process = None
 
     def _note_end(self, code: int) -> None:
-        reason = self._tail.reason()
+        # One that was killed from outside said nothing of it.
+        reason = self._tail.reason(errors_only=code > 128)
         if code == NOT_STARTED and reason:
             raise SettingsError(f"it could not be started: {reason}")
         how = f"it was killed (signal {code - 128})" if code > 128 else f"it ended with exit code {code}"

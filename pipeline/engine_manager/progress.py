@@ -84,8 +84,9 @@ class Tail:
         """Keep a line."""
         self._lines.append(line)
 
-    def reason(self) -> str:
-        """The last line that names an error, else the last line of all; at most 300 characters."""
+    def reason(self, *, errors_only: bool = False) -> str:
+        """The last line that names an error, else (unless ``errors_only``) the last of all; at most 300 characters."""
         bad = [line for line in self._lines if _BAD.search(line) and not line.startswith("Traceback")]
-        chosen = bad[-1] if bad else self._lines[-1] if self._lines else ""
-        return chosen[:300]
+        if bad or errors_only:
+            return bad[-1][:300] if bad else ""
+        return self._lines[-1][:300] if self._lines else ""

@@ -95,3 +95,4 @@ def test_the_reason_of_an_end_is_the_error_and_not_what_follows_it() -> None:
     quiet = Tail()
     quiet.add("Killed")
     assert quiet.reason() == "Killed"
+    assert quiet.reason(errors_only=True) == ""
