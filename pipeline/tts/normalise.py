@@ -49,6 +49,12 @@ class Unit:
     spoken: tuple[str, ...]
 
 
+def spoken(text: str) -> str:
+    """What is said for all of ``text``, for an engine that takes whole pieces; empty where nothing is."""
+    normaliser = Normaliser()
+    return " ".join(word for unit in normaliser.feed(text) + normaliser.flush() for word in unit.spoken)
+
+
 class _Wait(Exception):
     """What follows must be known first."""
 

@@ -22,6 +22,7 @@ from pipeline.engine_manager.launch import models_dir
 from pipeline.options import OptionName
 from pipeline.settings.tree import PocketSettings, Settings
 from pipeline.tts.clauses import ClauseAggregator
+from pipeline.tts.normalise import spoken
 from pipeline.tts.resample import StreamResampler
 from pipeline.tts.spoken_text import pieces
 from pipeline.tts.word_times import WordTimer
@@ -84,7 +85,8 @@ class PocketTTSService(TTSService):
             for piece in pieces(text):
                 timer = WordTimer(piece.tokens, self.sample_rate, self._samples.get(context_id, 0))
                 timer.start(0, 0)
-                async for pcm16 in self._frames(piece.spoken, stop):
+                # The model reads what is spelled out; a piece of signs alone goes over as it is.
+                async for pcm16 in self._frames(spoken(" ".join(t.text for t in piece.tokens)) or piece.spoken, stop):
                     timer.audio(pcm16)
                     yield self._frame(pcm16, context_id)
                 if stop.is_set():
