@@ -130,7 +130,7 @@ class SttService:
                 self._begun_anew(session, one)
             case _ if kind == MARKER:
                 try:
-                    one.marked(read_number(payload))
+                    one.marked(read_number(payload), self._model.delay)
                 except ValueError as e:
                     self._send(session, ERROR, str(e).encode())
                     self.left(session)

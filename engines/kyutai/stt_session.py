@@ -117,14 +117,15 @@ class Hearing:
         """So many samples of the frame that is not whole yet, ``[samples]``."""
         return self._peek(samples)
 
-    def marked(self, number: int) -> None:
+    def marked(self, number: int, delay: int) -> None:
         """A marker came, behind all audio so far.
 
         :raises ValueError: where too many wait
         """
         if len(self._markers) >= MOST_MARKERS:
             raise ValueError(f"Marker: {MOST_MARKERS} wait, which is the most")
-        self._markers.append((number, -(-self._received // FRAME), None))
+        frame = -(-self._received // FRAME)
+        self._markers.append((number, frame, self.steps + delay if self._next >= frame else None))
 
     def stepped(self, token: int, heard: int, *, new: bool, delay: int) -> list[Word | EndWord | Marker]:
         """A live step was made. Returns what is to be told of it."""

@@ -160,6 +160,20 @@ def test_a_marker_comes_back_when_all_before_it_was_written() -> None:
     assert desk.said["a"].index(Word("words", pytest.approx(FRAME_S))) < at
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_marker_is_due_alike_whether_all_before_it_was_heard_already_or_not(at_once: bool) -> None:
+    desk = Desk()
+    desk.open("a")
+    desk.says("a", " words ")
+    if not at_once:
+        desk.run()
+    desk.service.heard("a", MARKER, number(1))
+    desk.says("a", "." * (DELAY + 3))
+    desk.run()
+    before = desk.said["a"][: desk.said["a"].index(Marker(1))]
+    assert sum(isinstance(one, Stepped) for one in before) == 7 + DELAY
+
+
 def test_no_more_markers_wait_than_can_be_kept() -> None:
     desk = Desk()
     desk.open("a")
