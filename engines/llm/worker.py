@@ -1,15 +1,17 @@
 """A language model in a process of its own, by the transformers library: requests come on standard input, text goes to standard
 output, both as JSON, one object a line. When the input closes, the process ends.
 
-Requests: ``{"id", "messages", "max_tokens", "temperature", "top_p", "stop"}`` and ``{"cancel": id}``. Answers: once
-``{"ready": {...}}`` or ``{"failed": why}``, then ``{"id", "prompt_tokens"}``, ``{"id", "text"}`` for each piece, and last
-``{"id", "done": "stop" | "length"}`` or ``{"id", "error"}``; a cancelled one has no last line. Several answers take turns,
-token by token. A cancelled one stops within a token; a long prompt is read in pieces, so that it need not be read to its end.
+Requests: ``{"id", "messages", "max_tokens", "temperature", "top_p", "stop"}`` and ``{"cancel": id}``; with ``"warm": true`` a
+prompt is only read, to be kept for all that begin alike. Answers: once ``{"ready": {...}}`` or ``{"failed": why}``, then
+``{"id", "prompt_tokens", "kept"}`` (so many of them were kept), ``{"id", "text"}`` for each piece, and last ``{"id", "done":
+"stop" | "length"}`` or ``{"id", "error"}``; a cancelled one has no last line. Several answers take turns, token by token. A
+cancelled one stops within a token; a long prompt is read in pieces, so that it need not be read to its end.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import queue
@@ -23,6 +25,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 PREFILL_TOKENS = 128
+SHARED_PROMPTS = 2
 KEPT_PROMPTS = 4
 """Conversations whose attention states are kept: the next turn of one begins with what was read for the last."""
 WORTH_REUSING = 16
@@ -37,6 +40,11 @@ class Kept:
 
     def __init__(self) -> None:
         self._kept: list[tuple[list[int], Any]] = []
+        self._shared: list[tuple[list[int], Any]] = []
+
+    def share(self, ids: list[int], cache: Any) -> None:
+        """Keep ``cache`` for all conversations that begin like ``ids``."""
+        self._shared = [*self._shared[-(SHARED_PROMPTS - 1) :], (ids, cache)]
 
     def put(self, ids: list[int], cache: Any) -> None:
         """Keep ``cache``, which holds the states of ``ids``."""
@@ -44,17 +52,22 @@ class Kept:
 
     def take(self, ids: list[int]) -> tuple[int, Any]:
         """A cache of the first so many of ``ids``, no longer kept here; an empty one where too little is in common."""
-        common = [_common(ids, theirs) for theirs, _ in self._kept]
+        every = [*self._kept, *self._shared]
+        common = [_common(ids, theirs) for theirs, _ in every]
         best = max(range(len(common)), key=common.__getitem__, default=-1)
         # The last token is read again: what follows it is what is asked for.
         count = min(common[best], len(ids) - 1) if best >= 0 else 0
         if count < WORTH_REUSING:
             return 0, DynamicCache()
-        theirs, cache = self._kept.pop(best)
+        theirs, cache = every[best]
+        if best < len(self._kept):
+            del self._kept[best]
+        else:
+            cache = copy.deepcopy(cache)
         if count < len(theirs):
             try:
-                cache.crop(count)
-            except (NotImplementedError, ValueError, RuntimeError):
+                cache.crop(count - len(theirs))  # negative: so many fewer
+            except RuntimeError:
                 return 0, DynamicCache()  # models that look back on a window only
         return count, cache
 
@@ -76,8 +89,8 @@ class Answer:
     def steps(self, send: Send) -> Iterator[None]:
         """Run it; ``send`` gets what is said of it."""
         key, ids = self._request["id"], self._prompt
-        send({"id": key, "prompt_tokens": len(ids)})
         done, cache = self._kept.take(ids)
+        send({"id": key, "prompt_tokens": len(ids), "kept": done})
         read = ids[:done]
         try:
             logits = None
@@ -87,6 +100,11 @@ class Answer:
                 done += len(piece)
                 read = ids[:done]
                 yield
+            if self._request.get("warm"):
+                self._kept.share(read, cache)
+                cache = None
+                send({"id": key, "done": "stop"})
+                return
             stops = self._stop_tokens()
             text = _Pieces(self._tokenizer, self._request["stop"])
             for _ in range(self._request["max_tokens"]):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from loguru import logger
 
 from agent.tutor import Message
+from pipeline.brief import FunctionCall
 
 
 class ChatFailed(RuntimeError):
@@ -27,7 +28,8 @@ class ChatRequest:
 
     ``temperature`` 0 always takes the likeliest token. ``schema`` is a JSON schema that the answer must have, where the source
     can see to that; it is part of the prompt in any case. ``on_prompt_tokens`` is told how long the prompt was, where that is
-    known.
+    known. ``tools`` are functions that the model may ask for (OpenAI's form); what it asked for is told to ``on_calls`` when
+    the answer is whole.
     """
 
     messages: Sequence[Message]
@@ -37,6 +39,9 @@ class ChatRequest:
     stop: Sequence[str] = ()
     schema: dict[str, Any] | None = None
     on_prompt_tokens: Callable[[int], None] | None = field(default=None, compare=False)
+    tools: Sequence[dict[str, Any]] = ()
+    tool_choice: str | dict[str, Any] = "auto"
+    on_calls: Callable[[list[FunctionCall]], None] | None = field(default=None, compare=False)
 
 
 class ChatSource(Protocol):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import httpx
 
+from pipeline.brief import FunctionCall
 from pipeline.llm.chat import ChatFailed, ChatRequest
 
 Dialect = Literal["vllm", "openai", "plain"]
@@ -115,6 +116,8 @@ class OpenAIChat:
         }
         if request.stop:
             body["stop"] = list(request.stop)
+        if request.tools:
+            body["tools"], body["tool_choice"] = list(request.tools), request.tool_choice
         if self._dialect in ("vllm", "openai"):
             body["stream_options"] = {"include_usage": True}
             if request.schema is not None:
@@ -143,6 +146,7 @@ async def _pieces(data: AsyncIterator[bytes], request: ChatRequest) -> AsyncGene
         ChatFailed: it ended before, or holds something else.
     """
     finished = False
+    calls: dict[int, dict[str, str]] = {}
     async for event in _events(data):
         if event == b"[DONE]":
             finished = True
@@ -155,7 +159,10 @@ async def _pieces(data: AsyncIterator[bytes], request: ChatRequest) -> AsyncGene
             if usage and request.on_prompt_tokens is not None:
                 request.on_prompt_tokens(int(usage["prompt_tokens"]))
             for choice in chunk.get("choices") or []:
-                content = (choice.get("delta") or {}).get("content")
+                delta = choice.get("delta") or {}
+                for part in delta.get("tool_calls") or []:
+                    _add_call(calls, part)
+                content = delta.get("content")
                 finished = finished or choice.get("finish_reason") is not None
                 if content:
                     yield str(content)
@@ -163,6 +170,17 @@ async def _pieces(data: AsyncIterator[bytes], request: ChatRequest) -> AsyncGene
             raise ChatFailed(f"the language model sent something that is no answer: {_shown(event)}") from e
     if not finished:
         raise ChatFailed("the language model's answer ended in its middle")
+    if calls and request.on_calls is not None:
+        request.on_calls([FunctionCall(c["id"], c["name"], c["arguments"]) for _, c in sorted(calls.items())])
+
+
+def _add_call(calls: dict[int, dict[str, str]], part: dict[str, Any]) -> None:
+    """Take in a piece of a function call; its arguments come in many, and some servers number none."""
+    call = calls.setdefault(int(part.get("index") or 0), {"id": "", "name": "", "arguments": ""})
+    function = part.get("function") or {}
+    call["id"] = call["id"] or str(part.get("id") or "")
+    call["name"] = call["name"] or str(function.get("name") or "")
+    call["arguments"] += str(function.get("arguments") or "")
 
 
 async def _events(data: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from agent.lessons import Lesson
 from pipeline.engine import CallState, EngineState, EngineStatus
 from pipeline.lessons import offered_lessons
-from pipeline.llm.tutor_service import TutorLLMService, TutorTerms
+from pipeline.llm.tutor_service import TutorLLMService, TutorTerms, first_messages
 from pipeline.llm.worker_chat import WorkerChat
 from pipeline.options import OptionName
 from pipeline.settings.tree import Settings
@@ -35,6 +35,7 @@ class TransformersEngine:
             self._lessons = await asyncio.to_thread(offered_lessons, self._settings.tutor)
             self._worker = WorkerChat(self._settings.llm.transformers)
             await self._worker.load()
+            await self._worker.warm(first_messages(self._settings.tutor, self._lessons))
             self._model_len = self._settings.llm.max_model_len or self._worker.max_model_len or 0
         except BaseException:
             self._state = "failed"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from loguru import logger
 from pipecat.frames.frames import Frame, LLMContextFrame, LLMFullResponseEndFrame, LLMFullResponseStartFrame, LLMTextFrame
@@ -29,11 +30,13 @@ from agent.prompting import (
 )
 from agent.record import Correction, Level
 from agent.tutor import Message, TutorReply
+from pipeline.brief import Brief, FunctionCall, briefed_messages
 from pipeline.engine import CallState
 from pipeline.llm.chat import ChatFailed, ChatRequest, ChatSource, whole
 from pipeline.llm.conversation import conversation
 from pipeline.llm.structured import BadAnswer, complete_json
 from pipeline.llm.visible_text import VisibleText
+from pipeline.settings.tree import TutorSettings
 from pipeline.speculation import WithdrawnFrame
 
 RESERVE_TOKENS = 64
@@ -55,6 +58,11 @@ class TutorTerms:
     top_p: float = 0.9
     stop: Sequence[str] = ()
     corrections: bool = False
+
+
+def first_messages(settings: TutorSettings, lessons: Mapping[str, Lesson]) -> list[Message]:
+    """What most calls begin with: the prompt of the level and lesson that a call has where the learner chooses none."""
+    return request_messages(system_prompt(settings.level, lessons.get(settings.lesson)), [])
 
 
 class FoundCorrection(BaseModel):
@@ -115,10 +123,14 @@ class TutorLLMService(LLMService):
         await self._give_up(self._correcting)
         said = conversation(context.messages)
         await self.push_frame(LLMFullResponseStartFrame())
+        brief, calls = self._tutored.brief, list[FunctionCall]()
         try:
-            request, plan = self._request(said)
-            if plan.summarise and self._noting is None:
-                self._noting = self._spawn(self._take_notes(said, plan), "notes")
+            if brief is not None:
+                request = self._briefed(context.messages, brief, calls)
+            else:
+                request, plan = self._request(said)
+                if plan.summarise and self._noting is None:
+                    self._noting = self._spawn(self._take_notes(said, plan), "notes")
             visible, text = VisibleText(), ""
             async with aclosing(self._source.stream(request)) as pieces:
                 async for piece in pieces:
@@ -126,7 +138,10 @@ class TutorLLMService(LLMService):
                     if visible.ended:
                         break
             text += await self._say(visible.finish())
-            self._replied(said, TutorReply(text.strip(), done=visible.ended))
+            if brief is None:
+                self._replied(said, TutorReply(text.strip(), done=visible.ended))
+            elif calls and self._tutored.on_function_calls is not None:
+                self._tutored.on_function_calls(calls)
         except ChatFailed as e:
             # Whether to ask again is the call's to say: pipecat would write the stage off after some kinds of failure.
             await self.push_error(str(e), exception=e, category=ErrorCategory.UNKNOWN)
@@ -160,6 +175,29 @@ class TutorLLMService(LLMService):
             on_prompt_tokens=lambda tokens: memory.measured(chars, tokens),
         )
         return request, plan
+
+    def _briefed(self, messages: list[Any], brief: Brief, calls: list[FunctionCall]) -> ChatRequest:
+        """The request for the answer of somebody who is what ``brief`` says; functions it asks for are added to ``calls``.
+
+        Raises:
+            ChatFailed: the model can look back on too little for these instructions.
+        """
+        options, memory = self._tutored.options, self._memory
+        system = brief.instructions if brief.instructions is not None else self._system()
+        fixed = system + json.dumps(brief.tools)
+        room = self._terms.max_model_len - memory.tokens(fixed) - options.max_tokens - RESERVE_TOKENS
+        if room < MIN_ROOM_TOKENS:
+            raise ChatFailed(f"the model's {self._terms.max_model_len} tokens leave no room beside these instructions")
+        return ChatRequest(
+            cast("list[Message]", briefed_messages(system, [m for m in messages if isinstance(m, dict)], 3 * room)),
+            options.max_tokens,
+            options.temperature,
+            self._terms.top_p,
+            self._terms.stop,
+            tools=brief.tools,
+            tool_choice=brief.tool_choice,
+            on_calls=calls.extend,
+        )
 
     def _system(self) -> str:
         key = (self._tutored.level, self._tutored.lesson)

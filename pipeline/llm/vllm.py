@@ -9,11 +9,12 @@ from typing import Any, Literal
 from loguru import logger
 
 from agent.lessons import Lesson
+from pipeline.brief import Followed
 from pipeline.engine import CallState, EngineState, EngineStatus
 from pipeline.lessons import offered_lessons
 from pipeline.llm.chat import ChatFailed, ChatSource, FallbackChat
 from pipeline.llm.openai_chat import OpenAIChat
-from pipeline.llm.tutor_service import TutorLLMService, TutorTerms
+from pipeline.llm.tutor_service import TutorLLMService, TutorTerms, first_messages
 from pipeline.llm.worker_chat import WorkerChat
 from pipeline.options import OptionName
 from pipeline.settings.tree import Settings
@@ -27,6 +28,7 @@ class VLLMEngine:
     name = "vllm"
     stage: Literal["llm"] = "llm"
     honours: frozenset[OptionName] = frozenset(("temperature", "max_tokens"))
+    briefs: frozenset[Followed] = frozenset(("instructions", "tools"))
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -57,6 +59,7 @@ class VLLMEngine:
                 worker = WorkerChat(wanted.transformers)
                 self._source = self._fallback = FallbackChat(server, worker, time.monotonic)
                 await worker.load()
+                await worker.warm(first_messages(self._settings.tutor, self._lessons))
                 self._worker_len = worker.max_model_len
             try:
                 await self._find_model(server)

@@ -9,12 +9,14 @@ import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 from loguru import logger
 
+from agent.tutor import Message
 from pipeline.llm.chat import ChatFailed, ChatRequest
 from pipeline.settings.tree import TransformersSettings
 
@@ -36,6 +38,7 @@ class WorkerChat:
         self._reading: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._open = False
+        self._shared: Sequence[Message] = ()
         self.max_model_len: int | None = None
         """Tokens that the model can look back on, once it is loaded."""
 
@@ -69,8 +72,24 @@ class WorkerChat:
             await asyncio.wait({starting})
         await self._end()
 
+    async def warm(self, messages: Sequence[Message]) -> None:
+        """Read a prompt beforehand, for every conversation that will begin like it, and after a new start too.
+
+        Raises:
+            ChatFailed: as ``stream``.
+        """
+        self._shared = messages
+        async with aclosing(self._answer(ChatRequest(messages, max_tokens=1), warm=True)) as pieces:
+            async for _ in pieces:
+                pass
+
     async def stream(self, request: ChatRequest) -> AsyncGenerator[str, None]:
         """As ``ChatSource.stream``."""
+        async with aclosing(self._answer(request)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _answer(self, request: ChatRequest, *, warm: bool = False) -> AsyncGenerator[str, None]:
         if self.pid is None or self.max_model_len is None:
             self._restart()
             raise ChatFailed("the language model's process is not running", absent=True)
@@ -86,6 +105,7 @@ class WorkerChat:
                     "temperature": request.temperature,
                     "top_p": request.top_p,
                     "stop": list(request.stop),
+                    "warm": warm,
                 }
             )
             while not whole:
@@ -167,6 +187,8 @@ class WorkerChat:
         await self._end()
         try:
             await self._start()
+            if self._shared:
+                await self.warm(self._shared)
         except ChatFailed as e:
             logger.error("{}", e)
 

@@ -6,6 +6,7 @@ The model's words are nonsense, but always the same for the same conversation at
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -93,6 +94,47 @@ async def test_turn_that_goes_on_from_the_last_is_answered_as_if_it_were_the_fir
     await fresh.load()
     assert await whole(fresh, onward) == kept
     await fresh.close()
+
+
+async def test_prompt_that_was_read_beforehand_changes_nothing_but_the_time(wanted: TransformersSettings) -> None:
+    cold, warm = WorkerChat(wanted), WorkerChat(wanted)
+    await cold.load()
+    await warm.load()
+    await warm.warm(TALK[:1])
+    others = [replace(ASK, messages=[TALK[0], {"role": "user", "content": text}]) for text in ("One.", "Two.", "Three.")]
+    # At the same time, so that all of them begin with what is shared.
+    assert await asyncio.gather(*(whole(warm, r) for r in others)) == await asyncio.gather(*(whole(cold, r) for r in others))
+    await cold.close()
+    await warm.close()
+
+
+def test_what_was_read_is_not_read_again(model: Path) -> None:
+    """Of one conversation, and of one that only begins alike."""
+    system = {"role": "system", "content": "You are a tutor. " * 10}
+    ask = {"max_tokens": 3, "temperature": 0, "top_p": 1, "stop": []}
+    user = [{"role": "user", "content": text} for text in ("One.", "Two.")]
+    lines = [
+        {"id": 1, "messages": [system], "warm": True, **ask},
+        {"id": 2, "messages": [system, user[0]], **ask},
+        {"id": 3, "messages": [system, user[1]], **ask},
+    ]
+    command = [BIN / "python", "-m", "engines.llm.worker", "--model", model, "--threads", "1"]
+    with subprocess.Popen(command, cwd=ROOT, env=ENV, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        assert "ready" in json.loads(worker.stdout.readline())
+        prompts = {}
+        for line in lines:
+            worker.stdin.write(json.dumps(line).encode() + b"\n")
+            worker.stdin.flush()
+            while "done" not in (said := json.loads(worker.stdout.readline())):
+                if "kept" in said:
+                    prompts[said["id"]] = said
+        worker.stdin.close()
+    begins = len(system["content"])  # a token is a letter
+    assert prompts[1]["kept"] == 0
+    for key in (2, 3):
+        assert begins <= prompts[key]["kept"] < prompts[key]["prompt_tokens"]
 
 
 async def test_stop_text_ends_the_answer_and_is_not_said(worker: WorkerChat) -> None:
