@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import aiohttp
 import numpy as np
@@ -94,9 +96,22 @@ def started(folder: str, at: Path) -> Engine:
     raise AssertionError("".join(seen))
 
 
+def is_ready(engine: Engine) -> bool:
+    try:
+        with urlopen(f"{engine.url}/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
 @pytest.fixture(scope="module")
 def engine(folder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     one = started(folder, tmp_path_factory.mktemp("config"))
+    deadline = time.monotonic() + STARTS_WITHIN_S
+    # All its processes are there when it is ready: none is taken for one that a test has left behind.
+    while not is_ready(one):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     yield one
     one.process.terminate()
     assert one.process.wait(ENDS_WITHIN_S) == 0
@@ -105,9 +120,6 @@ def engine(folder: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[En
 @pytest.fixture
 async def client(engine: Engine) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(engine.url) as session:
-        async with asyncio.timeout(STARTS_WITHIN_S):
-            while (await session.get("/health")).status != 200 or (await session.get("/ready")).status != 200:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
         yield session
 
 
