@@ -282,6 +282,15 @@ class FakeTwilio:
         assert self._socket is not None
         await self._socket.send(message)
 
+    async def raw_quietly(self, message: str) -> None:
+        """As ``raw``, to whoever may have closed the stream."""
+        await self._write(message)
+
+    def voice_message(self, ulaw: bytes) -> str:
+        """A message with this audio and no number."""
+        media = {"track": "inbound", "payload": base64.b64encode(ulaw).decode()}
+        return json.dumps({"event": "media", "streamSid": self.stream_sid, "media": media})
+
     async def hang_up(self, *, callback: bool = True) -> None:
         """The caller puts the receiver down."""
         await self._send("stop", stop={"accountSid": ACCOUNT, "callSid": self.call_sid})

@@ -111,8 +111,8 @@ class PhoneCall:
         """The caller pressed a key; one that means nothing does nothing."""
         match digit:
             case _ if digit == REPEAT:
-                if self._sink.last_line:
-                    self.session.say_again(self._sink.last_line)
+                if line := self._sink.last_line or self._last_turn():
+                    self.session.say_again(line)
             case _ if digit == SLOWER:
                 state, limits = self.session.call_state, self.session.services.settings.options.speech_rate
                 await self._command(SetOptions(speech_rate=round(max(limits.min, state.options.speech_rate - SLOWER_BY), 2)))
@@ -132,6 +132,10 @@ class PhoneCall:
         await self.transport.lost(reason)
         if self.session.state != "ended":
             self._desk.end_unless_back(self.session)
+
+    def _last_turn(self) -> str:
+        """What the tutor said last over an earlier connection of the session."""
+        return next((t.text for t in reversed(self.session.record.turns) if t.role == "tutor"), "")
 
     async def _command(self, message: ClientMessage) -> None:
         handler = self.transport.on_command
