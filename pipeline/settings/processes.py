@@ -28,12 +28,13 @@ class LaunchSettings(Section):
 
     command: list[str] = Field(
         min_length=1,
-        description="Program and arguments. {python}, {engines_python}, {root}, {host}, {port}, {model}, {gpu_share}, {config}, "
-        "{models_dir} and the names of values are put in.",
+        description="Program and arguments. {python}, {engines_python}, {root}, {host}, {port}, {model}, {gpu_share}, "
+        "{config}, {models_dir} and the names of values are put in.",
     )
     env: dict[str, str] = Field(
         default_factory=dict,
-        description="Variables that it gets besides the server's own; the same is put in. The server's PARLEY_ ones it does not get.",
+        description="Variables that it gets besides the server's own; the same is put in. The server's PARLEY_ ones it does "
+        "not get.",
     )
     config: Path | None = Field(
         None, description="A YAML file of the engine's own; {config} is a copy with host, port, model and values put in."
