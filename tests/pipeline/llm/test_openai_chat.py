@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from pipeline.llm.chat import ChatFailed, ChatRequest, whole
@@ -164,6 +165,26 @@ async def test_cancelling_who_reads_is_seen_by_the_server(server: FakeVLLM, chat
     task.cancel()
     await asyncio.wait({task})
     await server.until(lambda: server.aborted == 1 and server.running == 0)
+
+
+async def test_answers_that_were_given_up_leave_no_connection(server: FakeVLLM, chat: OpenAIChat) -> None:
+    """Cancelled at every stage: before the connection, while it waits, and in the middle of the text."""
+    server.script = Script(delay_s=0.005)
+    port = int(server.url.rpartition(":")[2])
+
+    async def given_up_after(steps: int) -> None:
+        task = asyncio.create_task(whole(chat, ASK))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+
+    for steps in range(0, 120, 3):
+        await given_up_after(steps)
+    await server.until(lambda: server.running == 0)
+    assert await whole(chat, ASK) == "Hello there. How are you?"
+    mine = [c for c in psutil.Process().net_connections("tcp") if c.raddr and c.raddr.port == port]
+    assert len(mine) <= 2, "those that are kept for the next request"
 
 
 async def test_server_that_was_started_again_is_asked_again() -> None:
