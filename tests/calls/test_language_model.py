@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -127,6 +128,22 @@ async def test_free_talk_is_offered_and_had(mind: FakeVLLM, call: Any, join: Any
     assert "# Today: free talk" in last
     await learner.client.send({"type": "end_conversation"})
     await learner.until("analysis")
+
+
+async def test_corrections_of_the_model_show_on_the_page(mind: FakeVLLM, own_server: Any, join: Any) -> None:
+    found = {"corrections": [{"original": "am like", "correction": "like", "explanation": "'Like' is the verb."}]}
+    mind.script = Script(answer=lambda body: json.dumps(found) if "response_format" in body else tutor(body))
+    server = await asyncio.to_thread(
+        own_server, PARLEY_LLM__ENGINE="vllm", PARLEY_LLM__VLLM__URL=mind.url, PARLEY_LLM__CORRECTIONS="true"
+    )
+    learner = await join(server.url, "websocket")
+    await learner.until("turn_complete", 60)
+    await learner.client.send({"type": "text", "text": "I am like tea."})
+    shown = await learner.until("corrections", 20)
+    assert {"original": "am like", "correction": "like", "explanation": "'Like' is the verb."} in shown["items"]
+    await learner.client.send({"type": "end_conversation"})
+    report = (await learner.until("analysis"))["data"]
+    assert "am like" in [m["original"] for m in report["mistakes"]]
 
 
 async def test_goodbye_ends_the_lesson(mind: FakeVLLM, call: Any, join: Any) -> None:
