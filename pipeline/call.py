@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 from pipecat.frames.frames import (
     ErrorFrame,
     InterruptionFrame,
+    LLMConfigureOutputFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
     LLMMessagesAppendFrame,
@@ -43,7 +44,8 @@ from pipeline.faults.keeper import Keeper
 from pipeline.faults.watch import Stage
 from pipeline.metrics import prometheus
 from pipeline.observing import CallObserver
-from pipeline.pipecat_private import AudioPath, SharedSileroVAD, quieten_observers
+from pipeline.pipecat_private import AudioPath, SharedSileroVAD, guard_answers, quieten_observers
+from pipeline.settings.tree import TurnSettings
 from pipeline.speculation import HeldReply, Speculation
 from pipeline.transports.base import CallTransport
 from pipeline.turn_start import VerdictTurnStart
@@ -81,6 +83,7 @@ class Call:
         self._keeper: Keeper | None = None
         self._speculation: Speculation | None = None
         self._spare_lines = 0
+        self._asked = False
 
     async def start(self) -> None:
         """Build the pipeline and run it; returns once every stage has started.
@@ -95,9 +98,10 @@ class Call:
             guard_stt(stt, services.settings.faults.stt_timeout_s)
             gate, speculation = self._make_speculation(llm)
             self._speculation = speculation
-            vad = services.models.vad(services.settings.vad)
+            vad = services.models.vad(session.call_state.vad or services.settings.vad)
             start = self._start_strategy(vad)
             user, assistant = self._aggregators(vad, start, speculation)
+            guard_answers(user, self._may_answer, self._unanswered)
             chain: list[FrameProcessor] = [
                 transport.input(),
                 stt,
@@ -153,14 +157,15 @@ class Call:
         return self._run is not None and self._run.done()
 
     def _make_speculation(self, llm: FrameProcessor) -> tuple[HeldReply | None, Speculation | None]:
-        services = self._session.services
-        if services.settings.turns.end != "patient" or not services.settings.turns.speculate:
+        services, turns = self._session.services, self._turns
+        # What nobody may want an answer to is not answered on suspicion either.
+        if turns.end != "patient" or not turns.speculate or not self._session.call_state.answers:
             return None, None
         gate = HeldReply()
         return gate, Speculation(self._session.context, llm, gate, may=lambda: not services.headroom.low)
 
     def _start_strategy(self, vad: SharedSileroVAD) -> BaseUserTurnStartStrategy:
-        turns = self._session.services.settings.turns
+        turns = self._turns
         if turns.barge_in == "stock":
             return VADUserTurnStartStrategy()
         return VerdictTurnStart(
@@ -174,21 +179,21 @@ class Call:
     def _aggregators(
         self, vad: SharedSileroVAD, start: BaseUserTurnStartStrategy, speculation: Speculation | None
     ) -> tuple[FrameProcessor, FrameProcessor]:
-        settings, models = self._session.services.settings, self._session.services.models
+        turns, models = self._turns, self._session.services.models
         stop = (
             self._patient_stop(vad, speculation)
-            if settings.turns.end == "patient"
+            if turns.end == "patient"
             else (
-                TurnAnalyzerUserTurnStopStrategy(turn_analyzer=models.smart_turn(settings.turns))
-                if settings.turns.smart_turn
-                else SpeechTimeoutUserTurnStopStrategy()
+                TurnAnalyzerUserTurnStopStrategy(turn_analyzer=models.smart_turn(turns))
+                if turns.smart_turn
+                else SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=turns.silence_s)
             )
         )
         params = LLMUserAggregatorParams(
             vad_analyzer=vad,
             # Only the voice starts a turn: words that come late belong to the turn before.
             user_turn_strategies=UserTurnStrategies(start=[start], stop=[stop]),
-            user_turn_stop_timeout=settings.turns.stop_timeout_s,
+            user_turn_stop_timeout=turns.stop_timeout_s,
             empty_user_turn=None,
         )
         pair = LLMContextAggregatorPair(self._session.context, user_params=params)
@@ -199,7 +204,7 @@ class Call:
         from pipeline.turn_stop import PatientTurnStop
 
         session = self._session
-        settings = session.services.settings.turns
+        settings = self._turns
         patience = settings.patience * PATIENCE[session.record.level]
         stop = PatientTurnStop(
             session.services.models.smart_turn(settings),
@@ -211,6 +216,18 @@ class Call:
         )
         session.call_state.on_pause = stop.pause_expected
         return stop
+
+    @property
+    def _turns(self) -> TurnSettings:
+        return self._session.call_state.turns or self._session.services.settings.turns
+
+    def _may_answer(self) -> bool:
+        asked, self._asked = self._asked, False
+        return asked or self._session.call_state.answers
+
+    async def _unanswered(self) -> None:
+        if self._observer is not None:
+            await self._observer.unanswered()
 
     async def _run_worker(self) -> None:
         assert self._worker is not None
@@ -286,6 +303,60 @@ class Call:
         await self.interrupt()
         self._observer.uploaded(words)
         await self._worker.queue_frame(LLMMessagesAppendFrame([{"role": "user", "content": text}], run_llm=True))
+
+    async def respond(self) -> None:
+        """The client wants the tutor to speak, to whatever the conversation now is."""
+        if self._worker is None or self._observer is None:
+            return
+        last = self._session.context.messages[-1] if self._session.context.messages else None
+        if not isinstance(last, dict) or last.get("role") != "user":
+            self._observer.tutor_first()
+        self._asked = True
+        await self._worker.queue_frame(LLMRunFrame())
+
+    async def take_in(self, text: str, words: Sequence[Word] | None = None) -> dict[str, Any] | None:
+        """A turn of the learner that is not to be answered yet: typed, or with the ``words`` that were recognised in it.
+
+        Returns its message in the conversation.
+        """
+        if self._observer is None:
+            return None
+        if words is None:
+            self._observer.typed()
+        else:
+            self._observer.uploaded(words)
+        message: dict[str, Any] = {"role": "user", "content": text}
+        self._session.context.add_message(message)  # type: ignore[arg-type]
+        await self._observer.unanswered()
+        return message
+
+    def insert_message(self, index: int, message: dict[str, Any]) -> None:
+        """Put a message into the conversation that was not said in this call: history, instructions, a function's output."""
+        if self._observer is not None:
+            self._observer.insert_message(index, message)
+
+    def remove_message(self, message: dict[str, Any]) -> None:
+        """Take a message out of the conversation; the record keeps what was said."""
+        if self._observer is not None:
+            self._observer.remove_message(message)
+
+    def truncate(self, number: int, heard_s: float) -> str | None:
+        """Keep of the session's reply ``number`` what was heard in its first ``heard_s`` seconds; returns that.
+
+        ``None``: there is no such reply any more.
+        """
+        return self._observer.truncate(number, heard_s) if self._observer is not None else None
+
+    def acted(self) -> None:
+        """The LLM asks for functions to be run."""
+        if self._observer is not None:
+            self._observer.acted()
+
+    async def speak(self, aloud: bool) -> None:
+        """Whether the next answers are spoken, or only written."""
+        if self._worker is not None and self._observer is not None and self._observer.silent == aloud:
+            self._observer.silent = not aloud
+            await self._worker.queue_frame(LLMConfigureOutputFrame(skip_tts=not aloud))
 
     async def unheard(self) -> None:
         """The learner spoke, but nothing could be made out: the tutor is given an empty turn to react to."""

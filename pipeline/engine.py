@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pipecat.processors.frame_processor import FrameProcessor
 
 from agent.record import Level
+from pipeline.brief import Brief, FunctionCall
 from pipeline.options import CallOptions, OptionName
+
+if TYPE_CHECKING:
+    from pipeline.settings.tree import TurnSettings, VADSettings
 
 Stage = Literal["stt", "llm", "tts"]
 EngineState = Literal["unloaded", "loading", "ready", "failed"]
@@ -55,6 +59,16 @@ class CallState:
     on_pause: Callable[[float], None] | None = None
     """Called by a recogniser that can tell from what it hears whether the learner will pause, while a turn is open: the
     probability, 0 to 1, that the voice is silent for the next 2 s. Others never call it."""
+    brief: Brief | None = None
+    """What the client wants in place of the tutor; only for an LLM whose engine can follow it (its ``briefs``)."""
+    on_function_calls: Callable[[Sequence[FunctionCall]], None] | None = None
+    """Called by an LLM that asks for functions of the brief to be run, before its answer ends."""
+    answers: bool = True
+    """Whether each turn of the learner is answered by itself; otherwise only when the client asks (``Call.respond``)."""
+    turns: TurnSettings | None = None
+    """Turn-taking of this session, where its client chose another than the settings'."""
+    vad: VADSettings | None = None
+    """The same for voice detection."""
 
 
 class Engine(Protocol):

@@ -34,7 +34,7 @@ from pipecat.frames.frames import (
 )
 
 from agent.analysis.words import tokens
-from agent.record import TurnMetrics, Word
+from agent.record import Turn, TurnMetrics, Word
 from pipeline.faults.watch import Watch
 from pipeline.messages import AiText, Interrupted, Metrics, Speaking, SpokenWord, Transcript, TurnComplete
 from pipeline.metrics import prometheus
@@ -89,6 +89,14 @@ class Reply:
     """... and whether that was waited for."""
     house: bool = False
     """A line of the house (an apology, a farewell) and no answer."""
+    acted: bool = False
+    """Functions were asked for with it."""
+    number: int = -1
+    """Its place among the session's replies that are over ..."""
+    turn: Turn | None = None
+    """... its turn in the record, if any word of it was heard ..."""
+    message: dict[str, Any] | None = None
+    """... and what of it stands in the conversation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +153,8 @@ class CallObserver:
         """Whether a voice over the tutor gets the turn only after a verdict, which this observer is then told of."""
         # What the LLM writes, and what follows from it, where it answers a guess.
         self._unsaid: Gate[_Written | Callable[[], None]] = Gate()
+        self.silent = False
+        """Whether replies are only to be read, and no sound of them is owed."""
 
         transport.input().add_event_handler("on_before_push_frame", self._on_input)
         stt.add_event_handler("on_before_push_frame", self._on_stt)
@@ -202,6 +212,60 @@ class CallObserver:
         self._reply = self._new_reply(house=True)
         self._reply.text, self._reply.complete = text, True
         await self._session.send(AiText(text=text, is_complete=True))
+
+    async def unanswered(self) -> None:
+        """A turn of the learner is over that the tutor is not asked to answer: it is taken into the record."""
+        self._clock.end_of_turn(time.monotonic())
+        await self._record_learner(self._session.context.messages)
+
+    def acted(self) -> None:
+        """The LLM asks for functions to be run: its answer may be without a word."""
+        self._watch.acted()
+        if self._reply is not None:
+            self._reply.acted = True
+
+    def insert_message(self, index: int, message: dict[str, Any]) -> None:
+        """Put a message into the conversation, where nothing was said just now; the record does not get it."""
+        messages = list(self._session.context.messages)
+        messages.insert(index, message)
+        self._set_messages(messages, index, 1)
+
+    def remove_message(self, message: dict[str, Any]) -> None:
+        """Take a message out of the conversation; the record keeps it."""
+        messages = list(self._session.context.messages)
+        index = next((i for i, m in enumerate(messages) if m is message), None)
+        if index is not None:
+            del messages[index]
+            self._set_messages(messages, index, -1)
+
+    def _set_messages(self, messages: list[Any], index: int, by: int) -> None:
+        self._session.context.set_messages(messages)
+        if index < self._session.messages_recorded or by > 0:
+            self._session.messages_recorded = max(0, self._session.messages_recorded + by)
+        for reply in (self._reply, self._unsettled):
+            if reply is not None and index < reply.context_start + (by > 0):
+                reply.context_start += by
+
+    def truncate(self, number: int, heard_s: float) -> str | None:
+        """Only the first ``heard_s`` of reply ``number`` were heard: conversation and record keep that, which is returned.
+
+        ``None``: there is no such reply any more.
+        """
+        reply: Reply | None = next((r for r in self._session.said if r.number == number), None)
+        if reply is None:
+            return None
+        text = heard_text(reply.text, reply.words, heard_s, reply.audio_s or None)
+        reply.cut_to = text
+        if reply.turn is not None:
+            reply.turn.text, reply.turn.interrupted = text, True
+            reply.turn.words = reply.words[: words_heard(reply.words, heard_s)]
+            self._session.amend_turn(reply.turn)
+        if reply.message is not None and text:
+            reply.message["content"] = text
+        elif reply.message is not None:
+            self.remove_message(reply.message)
+            reply.message = None
+        return text
 
     def excuse_turn(self) -> None:
         """The learner has been told that a stage failed: no other request to say it again is due for this turn."""
@@ -411,6 +475,10 @@ class CallObserver:
             self._clock.llm_end(at_s)
             self._watch.text_ended(time.monotonic())
             await self._session.send(AiText(text=self._reply.text.strip(), is_complete=True))
+            if self.silent:
+                self._watch.shown()
+            if self.silent or (self._reply.acted and not self._reply.text.strip()):
+                await self._finish_reply()
 
     def _new_reply(self, *, house: bool) -> Reply:
         return Reply(context_start=len(self._session.context.messages), started_at=self._session.now(), house=house)
@@ -489,7 +557,7 @@ class CallObserver:
         self._unsettled = reply
         if reply.text.strip():
             await self._show_words(reply, everything=True)
-            self._session.take_turn(
+            reply.turn = self._session.take_turn(
                 "tutor",
                 reply.text.strip(),
                 started_at=reply.started_at,
@@ -497,8 +565,15 @@ class CallObserver:
                 words=reply.words,
                 backchannels=reply.backchannels,
             )
+        self._keep(reply)
         await self._session.send(TurnComplete())
         self._reply_ended.set()
+
+    def _keep(self, reply: Reply) -> None:
+        """The reply is over, and may yet turn out to have been heard in part only."""
+        reply.number = self._session.replies
+        self._session.replies += 1
+        self._session.said.append(reply)
 
     async def _cut_reply(self) -> None:
         """The tutor was interrupted: only what was heard of its reply is kept."""
@@ -508,6 +583,7 @@ class CallObserver:
         heard_s = self._transport.playout.heard_s(reply.utterance, time.monotonic()) if reply.utterance else 0.0
         reply.cut_to = heard_text(reply.text, reply.words, heard_s, reply.audio_s or None)
         self._unsettled = reply
+        self._keep(reply)
         prometheus.INTERRUPTIONS.inc()
         if reply.utterance is not None and self._clock.row is not None and self._clock.row.onset is not None:
             self._spawn(self._mark_stopped(reply.utterance))
@@ -518,7 +594,7 @@ class CallObserver:
         self._reply_ended.set()
         if reply.cut_to:
             heard_words = reply.words[: words_heard(reply.words, heard_s)]
-            self._session.take_turn(
+            reply.turn = self._session.take_turn(
                 "tutor",
                 reply.cut_to,
                 started_at=reply.started_at,
@@ -608,9 +684,10 @@ class CallObserver:
         text = reply.text.strip() if reply.cut_to is None else reply.cut_to
         messages = list(self._session.context.messages)
         head, tail = messages[: reply.context_start], messages[reply.context_start :]
-        tail = [m for m in tail if not (isinstance(m, dict) and m.get("role") == "assistant")]
+        tail = [m for m in tail if not (isinstance(m, dict) and m.get("role") == "assistant" and not m.get("tool_calls"))]
         if text:
-            head.append({"role": "assistant", "content": text})
+            reply.message = {"role": "assistant", "content": text}
+            head.append(reply.message)  # type: ignore[arg-type]
         self._session.context.set_messages(head + tail)
         # Messages that moved behind the reply are new to the record only if they were before.
         self._session.messages_recorded = min(self._session.messages_recorded, len(head) + len(tail))

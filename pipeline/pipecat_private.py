@@ -294,3 +294,19 @@ def quieten_observers(worker: PipelineWorker) -> None:
     if not listening:
         hub.on_process_frame = on_process_frame
     hub.on_push_frame = on_push_frame
+
+
+def guard_answers(user: Any, may: Callable[[], bool], otherwise: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Have ``user``, an aggregator of the learner's turns, give the LLM its context only where ``may`` says so.
+
+    ``otherwise`` is awaited in its place: the turn stands in the context and is not answered.
+    """
+    give = user.push_context_frame
+
+    async def push_context_frame(direction: FrameDirection = FrameDirection.DOWNSTREAM) -> None:
+        if may():
+            await give(direction)
+        else:
+            await otherwise()
+
+    user.push_context_frame = push_context_frame

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -66,6 +67,7 @@ KEPT_WITHIN_S = 0.25
 prompt."""
 WRITTEN_WITHIN_S = 1.0
 """How long the end of a session waits until its record is durable; afterwards it is written while nobody waits."""
+REPLIES_KEPT = 32
 FAREWELL_WITHIN_S = 20.0
 """A farewell that takes longer than this is left off."""
 State = Literal["new", "attached", "detached", "ended"]
@@ -115,6 +117,10 @@ class Session:
         self.resume_token = secrets.token_urlsafe(24)
         self.services = services
         self.context = LLMContext()
+        self.said: deque[Any] = deque(maxlen=REPLIES_KEPT)
+        """The tutor's last replies, for whoever learns late how much of one was heard (``pipeline.observing.Reply``)."""
+        self.replies = 0
+        """How many replies are over."""
         self.messages_recorded = 0
         """How many messages of the context the record has taken in."""
         self.faults = 0
@@ -154,6 +160,11 @@ class Session:
     def report(self) -> dict[str, Any] | None:
         """The report, as soon as it is made: a moment before the session has ended."""
         return self._report
+
+    @property
+    def call(self) -> Call | None:
+        """The call that runs; ``None`` while no client is attached."""
+        return self._call
 
     # The recording
 
@@ -436,7 +447,7 @@ class Session:
 
     async def unheard(self) -> None:
         """The learner spoke, but nothing could be made out."""
-        if self._call is not None:
+        if self._call is not None and self.call_state.answers:
             await self._call.unheard()
 
     def add_metrics(self, row: TurnMetrics) -> None:

@@ -148,6 +148,15 @@ class Watch:
         if clause and self._clause_since is None:
             self._clause_since = now
 
+    def acted(self) -> None:
+        """The tutor asked for a function to be run: that is an answer, even where no word goes with it."""
+        if not self._text_seen:
+            self._forget_answer()
+
+    def shown(self) -> None:
+        """The answer is only to be read: no sound of it is owed."""
+        self._forget_answer()
+
     def text_ended(self, now: float) -> None:
         """The answer's text is complete."""
         if self._text_since is None and not self._text_seen:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, Literal
 
 from agent.lessons import Lesson
+from pipeline.brief import Followed
 from pipeline.engine import CallState, EngineState, EngineStatus
 from pipeline.lessons import offered_lessons
 from pipeline.llm.tutor_service import TutorLLMService, TutorTerms, first_messages
@@ -20,6 +21,7 @@ class TransformersEngine:
     name = "transformers"
     stage: Literal["llm"] = "llm"
     honours: frozenset[OptionName] = frozenset(("temperature", "max_tokens"))
+    briefs: frozenset[Followed] = frozenset(("instructions",))
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

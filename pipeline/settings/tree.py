@@ -114,6 +114,9 @@ class TurnSettings(Section):
     )
     max_guesses: int = Field(3, ge=0, description="Answers that may be begun in vain for one turn of the learner.")
     smart_turn: bool = Field(True, description="Ask the smart-turn model whether a pause is the end (stock only).")
+    silence_s: float = Field(
+        0.6, gt=0, le=10, description="Silence that ends a turn where neither patience nor smart-turn judges it (stock only)."
+    )
     incomplete_wait_s: float = Field(3.0, gt=0, description="Silence that ends a turn which smart-turn holds to be incomplete.")
     stop_timeout_s: float = Field(5.0, gt=0, description="Longest wait for words after the voice stopped.")
 
