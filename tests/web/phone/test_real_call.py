@@ -1,0 +1,94 @@
+"""Whole calls by phone with the embedded engines: a voice at 8 kHz is understood, answered, and may interrupt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.running_server import RunningServer, own_server, server  # noqa: F401  (fixtures)
+from tests.web.phone.fake_twilio import AUTH_TOKEN, FakeTwilio, phoning
+
+PUBLIC = "https://tutor.example.org"
+
+
+@pytest.fixture(scope="session")
+def server_env() -> dict[str, str]:
+    return {
+        "PARLEY_TTS__ESPEAK__RATE_WPM": "250",
+        "PARLEY_PHONE__PUBLIC_URL": PUBLIC,
+        "PARLEY_PHONE__TWILIO__AUTH_TOKEN": AUTH_TOKEN,
+    }
+
+
+async def ask(server: RunningServer, path: str) -> Any:
+    return await asyncio.to_thread(server.get, path)
+
+
+async def until_turns(server: RunningServer, session_id: str, enough: Callable[[list[dict[str, Any]]], bool]) -> Any:
+    """The stored session, once its turns are ``enough``."""
+    for _ in range(600):
+        kept = await ask(server, f"/api/sessions/{session_id}")
+        if enough(kept["turns"]):
+            return kept
+        await asyncio.sleep(0.1)
+    raise AssertionError([(t["role"], t["text"]) for t in kept["turns"]])
+
+
+async def connected(server: RunningServer, call: FakeTwilio) -> str:
+    """Dial and connect; the session's id."""
+    before = {s["id"] for s in (await ask(server, "/api/sessions"))["items"]}
+    await call.connect(await call.dial())
+    await call.until(lambda: call.heard.voiced_s > 0.2, "the greeting begins")
+    new = [s for s in (await ask(server, "/api/sessions"))["items"] if s["id"] not in before]
+    assert [s["door"] for s in new] == ["phone"]
+    return str(new[0]["id"])
+
+
+async def test_a_spoken_call_from_greeting_to_report(server, flite_wav):
+    async with phoning(FakeTwilio(server.url, PUBLIC)) as call:
+        session_id = await connected(server, call)
+        await until_turns(server, session_id, lambda turns: len(turns) == 1)
+        await call.say(flite_wav("my name is anna"))
+        kept = await until_turns(server, session_id, lambda turns: len(turns) >= 3)
+        assert [t["role"] for t in kept["turns"]] == ["tutor", "learner", "tutor"]
+        assert "name" in kept["turns"][1]["text"].lower()
+        greeting, answer = kept["metrics"][0], kept["metrics"][1]
+        assert greeting["heard"] is not None, "marks say when the caller heard it"
+        assert answer["user_stop"] < answer["sent"]
+        await call.hang_up()
+        # A stored session has ended before its call is put away, so it may be live for a moment.
+        await asyncio.to_thread(server.wait_for, lambda: not server.get(f"/api/sessions/{session_id}")["live"], "the end")
+        assert (await ask(server, f"/api/sessions/{session_id}/report")).keys() >= {"grammar_score", "mistakes"}
+
+
+async def test_speaking_over_the_tutor_empties_the_carriers_buffer_and_keeps_what_was_heard(server, flite_wav):
+    async with phoning(FakeTwilio(server.url, PUBLIC, mark_delay_s=0.12)) as call:
+        session_id = await connected(server, call)
+        await asyncio.sleep(0.7)
+        await call.say(flite_wav("my name is anna"), wait=False)
+        await call.until(lambda: call.clears, "the buffer is emptied")
+        heard_s = call.heard.pieces * 0.02
+        kept = await until_turns(server, session_id, lambda turns: len(turns) >= 2)
+        first = kept["turns"][0]
+        assert first["role"] == "tutor"
+        assert first["interrupted"]
+        assert first["words"], "the words that were heard"
+        # What was heard by the record was played by the caller's telephone.
+        assert first["words"][-1]["start_s"] < heard_s
+        await until_turns(server, session_id, lambda turns: any(t["role"] == "learner" for t in turns))
+        await call.press("#")
+        await call.until(call.ended.is_set, "the server hangs up")
+
+
+async def test_0_says_the_greeting_once_more(server):
+    async with phoning(FakeTwilio(server.url, PUBLIC)) as call:
+        session_id = await connected(server, call)
+        kept = await until_turns(server, session_id, lambda turns: len(turns) == 1)
+        await call.press("0")
+        kept = await until_turns(server, session_id, lambda turns: len(turns) == 2)
+        assert kept["turns"][0]["text"] == kept["turns"][1]["text"]
+        # The lesson stands where it stood: an answer to the line is still one.
+        await call.hang_up()
