@@ -25,6 +25,7 @@ BENCHES = {
     "grammar": "bench.grammar",
     "turns": "bench.turns",
     "barge": "bench.barge",
+    "engine": "bench.engine",
 }
 """Modules with ``async def run(quick, server_cores)``, which gives figures, peer, ratios and, where it judges, checks."""
 
@@ -39,11 +40,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--spoken", action="store_true", help="grammar: also what the recogniser heard of learners and of flite"
     )
     parser.add_argument("--set", type=Path, metavar="FILE", help="grammar: sentences of another set, M2 or JSON lines")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="engine: where the models run; cpu where nothing is said")
     options = parser.parse_args(arguments)
     if options.spoken and options.name != "grammar":
         parser.error(f"--spoken belongs to grammar, not to {options.name}")
     if options.set is not None and options.name != "grammar":
         parser.error(f"--set belongs to grammar, not to {options.name}")
+    if options.device is not None and options.name != "engine":
+        parser.error(f"--device belongs to engine, not to {options.name}")
     if options.json is not None and not options.json.parent.is_dir():
         parser.error(f"--json {options.json}: the folder does not exist")
 
@@ -55,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         extra: dict[str, Any] = {"spoken": True} if options.spoken else {}
         extra |= {"other_set": options.set} if options.set is not None else {}
+        extra |= {"device": options.device} if options.device is not None else {}
         found = _run(importlib.import_module(BENCHES[options.name]).run(options.quick, server_cores, **extra))
     except KeyboardInterrupt:
         return 130

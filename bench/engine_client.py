@@ -49,7 +49,7 @@ FLUSH_EVERY_S = 5.0
 UNDERRUN_S = 0.02
 """A player hands out 20 ms at a time: what comes later than that leaves a hole."""
 WORDS_AHEAD = 40
-_WORDS = "the quick brown fox reads a good book and goes to school every day with my friend".split()
+_WORDS = ("the", "quick", "brown", "fox", "reads", "a", "good", "book", "and", "goes", "to", "school", "every", "day")
 _READY_WITHIN_S = 60.0
 _LATE_ANSWERS_S = 1.0
 

@@ -83,16 +83,6 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"n": len(values), "p50": percentile(values, 50), "p95": percentile(values, 95), "p99": percentile(values, 99)}
 
 
-def rising(first: int, most: int) -> list[int]:
-    """Numbers of sessions to be tried: doubling from ``first``, with steps between that are half as far, and ``most``."""
-    levels = []
-    count = first
-    while count < most:
-        levels += [count] if count < 16 else [count, count + count // 2]
-        count *= 2
-    return [*(level for level in levels if level < most), most]
-
-
 def highest_held(levels: Sequence[Level], held: Callable[[Level], bool]) -> int:
     """The largest number of sessions that was held, among those below the first that was not in any of its tries; 0 where
     there is none."""

@@ -86,10 +86,9 @@ def _state_bytes(module: Any) -> int:
         elif isinstance(value, list | tuple):
             for one in value:
                 look(one)
-        elif hasattr(value, "__dict__") and not isinstance(value, torch.nn.Module):
-            if id(value) not in done:
-                done.add(id(value))
-                look(vars(value))
+        elif hasattr(value, "__dict__") and not isinstance(value, torch.nn.Module) and id(value) not in done:
+            done.add(id(value))
+            look(vars(value))
 
     done: set[int] = set()
     for _, one in module.named_modules():
