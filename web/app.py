@@ -33,7 +33,7 @@ from web.doors.phone import twilio
 from web.doors.phone.desk import Desk
 from web.guard import Guard
 from web.openapi import describe
-from web.origin import host_policy, parse_allowed_origins
+from web.origin import HostPolicy, host_policy, parse_allowed_origins
 from web.rate import RateLimiter
 from web.routes import health, history, lessons, models, page, report, sessions, upload
 from web.state import WebState
@@ -107,8 +107,8 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
     ):
         app.include_router(router)
     app.router.routes.append(page.PageFiles(state.page_dir))
-    public = [urlsplit(settings.phone.public_url).hostname or ""] if settings.phone.public_url else []
-    hosts = host_policy(settings.server.host, machine_names(), [*settings.server.allowed_hosts, *public])
+    hosts = host_policy(settings.server.host, machine_names(), settings.server.allowed_hosts)
+    public = urlsplit(settings.phone.public_url).hostname if settings.phone.public_url else None
     app.add_middleware(
         Guard,
         hosts=hosts,
@@ -116,6 +116,7 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
         auth=auth,
         max_body_bytes=settings.server.max_body_bytes,
         max_upload_bytes=settings.upload.max_bytes,
+        carrier_hosts=HostPolicy(frozenset({public})) if public else None,
     )
     if settings.server.allowed_origins:
         app.add_middleware(

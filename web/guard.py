@@ -42,6 +42,7 @@ class Guard:
         auth: Authenticator,
         max_body_bytes: int,
         max_upload_bytes: int = 0,
+        carrier_hosts: HostPolicy | None = None,
     ) -> None:
         self._app = app
         self._hosts = hosts
@@ -49,6 +50,7 @@ class Guard:
         self._auth = auth
         self._max_body_bytes = max_body_bytes
         self._max_upload_bytes = max(max_upload_bytes, max_body_bytes)
+        self._carrier_hosts = carrier_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry point."""
@@ -75,7 +77,7 @@ class Guard:
         if path in OPEN_PATHS and scope["type"] == "http" and scope["method"] in SAFE_METHODS:
             return None
         hosts = headers.getlist("host")
-        if len(hosts) != 1 or not self._hosts.allows(hosts[0]):
+        if len(hosts) != 1 or not (self._hosts.allows(hosts[0]) or self._is_for_carriers(path, hosts[0])):
             return problem_response(
                 403,
                 f"this server does not answer to the host {hosts[0][:100]!r}; server.allowed_hosts adds names"
@@ -95,6 +97,10 @@ class Guard:
                 instance=path,
             )
         return self._unauthorised(scope, headers, query_token) or self._too_large(scope, headers)
+
+    def _is_for_carriers(self, path: str, host: str) -> bool:
+        # A tunnel for telephone calls must not put the page and the API on the internet.
+        return self._carrier_hosts is not None and CARRIER_PATH.fullmatch(path) is not None and self._carrier_hosts.allows(host)
 
     def _limit_of(self, scope: Scope) -> int:
         upload = scope["type"] == "http" and scope["method"] == "POST" and UPLOAD_PATH.fullmatch(scope["path"])

@@ -94,7 +94,7 @@ async def test_a_request_without_the_right_signature_is_refused_and_counted(serv
         assert server.state.sessions.detached == 0
 
 
-async def test_behind_a_tunnel_requests_carry_its_name_and_the_token_of_the_server_is_not_asked_for(serve):
+async def test_a_tunnel_opens_the_phone_without_the_servers_token_and_nothing_else(serve):
     server = await serve(phone=PHONE, auth={"token": "sesame"})
     async with server.http() as http:
         call = caller(server)
@@ -102,7 +102,9 @@ async def test_behind_a_tunnel_requests_carry_its_name_and_the_token_of_the_serv
         headers = {"Host": "tutor.example.org", "X-Twilio-Signature": signature(f"{PUBLIC}{VOICE}", form)}
         assert (await http.post(VOICE, data=form, headers=headers)).status_code == 200
         assert (await http.post(VOICE, data=form, headers={**headers, "Host": "evil.example"})).status_code == 403
-        assert (await http.get("/api/sessions", headers={"Host": "tutor.example.org"})).status_code == 401
+        for path in ("/", "/api/sessions", "/ready", "/phone/twilio", "/api/phone/twilio/voice"):
+            response = await http.get(path, headers={"Host": "tutor.example.org", "Authorization": "Bearer sesame"})
+            assert (response.status_code, response.json()["title"]) == (403, "Host not allowed"), path
         await call.close()
 
 
