@@ -263,9 +263,9 @@ class Session:
             await self._drop_call(reason)
             self._start_timer()
 
-    def await_client(self) -> None:
-        """End the session unless a client attaches within ``resume_for_s``."""
-        self._start_timer()
+    def await_client(self, within_s: float | None = None) -> None:
+        """End the session unless a client attaches within ``within_s``, or ``resume_for_s``."""
+        self._start_timer(within_s)
 
     async def _drop_call(self, reason: str) -> None:
         call, self._call = self._call, None
@@ -283,9 +283,10 @@ class Session:
 
         return on_lost
 
-    def _start_timer(self) -> None:
+    def _start_timer(self, within_s: float | None = None) -> None:
         self._stop_timer()
-        self._timer = self._spawn(self._end_after(self.services.settings.session.resume_for_s, "client did not return"))
+        wait_s = self.services.settings.session.resume_for_s if within_s is None else within_s
+        self._timer = self._spawn(self._end_after(wait_s, "client did not return"))
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None

@@ -29,7 +29,7 @@ from pipeline.transports.webrtc_warmup import warm_up
 from web import problems
 from web.auth import Authenticator
 from web.doors import webrtc, websocket
-from web.doors.phone import twilio
+from web.doors.phone import exotel, plivo, telnyx, twilio, vonage
 from web.doors.phone.desk import Desk
 from web.guard import Guard
 from web.openapi import describe
@@ -104,6 +104,10 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
         webrtc.router,
         websocket.router,
         twilio.router,
+        telnyx.router,
+        plivo.router,
+        vonage.router,
+        exotel.router,
     ):
         app.include_router(router)
     app.router.routes.append(page.PageFiles(state.page_dir))

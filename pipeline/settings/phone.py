@@ -7,6 +7,15 @@ import re
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from agent.record import Level
+from pipeline.settings.carriers import (
+    ApiUrl,
+    ExotelSettings,
+    OutboundSettings,
+    PlivoSettings,
+    SmsSettings,
+    TelnyxSettings,
+    VonageSettings,
+)
 from pipeline.settings.section import Section
 
 PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[\w./-]*)?")
@@ -24,11 +33,17 @@ class TwilioSettings(Section):
 
     auth_token: SecretStr | None = Field(None, min_length=1, description="The account's auth token, which signs its requests.")
     account_sid: str | None = Field(None, pattern=r"^AC[0-9a-fA-F]{32}$", description="The only account whose calls are taken.")
+    api_url: ApiUrl = Field("https://api.twilio.com", description="Where its REST API is.")
 
     @property
     def secrets(self) -> list[SecretStr]:
         """What makes the carrier known, where it is set."""
         return [self.auth_token] if self.auth_token is not None else []
+
+    @property
+    def missing(self) -> list[str]:
+        """What is not set that placing calls needs."""
+        return [k for k in ("auth_token", "account_sid") if getattr(self, k) is None]
 
 
 class PhoneSettings(Section):
@@ -48,6 +63,12 @@ class PhoneSettings(Section):
         5.0, ge=0, le=8, description="How long a call whose stream broke off waits for the carrier to connect it again."
     )
     twilio: TwilioSettings = Field(default_factory=TwilioSettings)
+    telnyx: TelnyxSettings = Field(default_factory=TelnyxSettings)
+    plivo: PlivoSettings = Field(default_factory=PlivoSettings)
+    vonage: VonageSettings = Field(default_factory=VonageSettings)
+    exotel: ExotelSettings = Field(default_factory=ExotelSettings)
+    outbound: OutboundSettings = Field(default_factory=OutboundSettings)
+    sms: SmsSettings = Field(default_factory=SmsSettings)
 
     @field_validator("public_url")
     @classmethod
@@ -58,6 +79,19 @@ class PhoneSettings(Section):
 
     @model_validator(mode="after")
     def _carriers_need_an_address(self) -> PhoneSettings:
-        if self.public_url is None and self.twilio.secrets:
+        carriers = (self.twilio, self.telnyx, self.plivo, self.vonage, self.exotel)
+        if self.public_url is None and (self.telnyx.public_key or any(carrier.secrets for carrier in carriers)):
             raise ValueError("phone.public_url is needed by a carrier: it says where its requests go and what they sign")
+        return self
+
+    @model_validator(mode="after")
+    def _can_place_calls(self) -> PhoneSettings:
+        outbound = self.outbound
+        if outbound.carrier is not None:
+            missing = [f"phone.{outbound.carrier}.{key}" for key in getattr(self, outbound.carrier).missing]
+            missing += [f"phone.outbound.{key}" for key in ("from_number", "prefixes") if not getattr(outbound, key)]
+            if missing:
+                raise ValueError(f"phone.outbound.carrier needs {', '.join(missing)}")
+        if self.sms.enabled and not (self.sms.from_number and self.sms.prefixes):
+            raise ValueError("phone.sms.enabled needs phone.sms.from_number and phone.sms.prefixes")
         return self

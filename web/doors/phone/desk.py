@@ -26,6 +26,8 @@ from pipeline.settings.tree import Settings
 
 MAX_REMEMBERED = 10_000
 """Calls that are known for the requests that carriers make after them."""
+ANSWER_TAKES_S = 20.0
+"""From the end of the ringing to the stream: the carrier may listen for an answering machine first."""
 Standing = Literal["unknown", "open", "ended"]
 
 
@@ -84,6 +86,25 @@ class Desk:
         while len(self._planned) > MAX_REMEMBERED:
             self._planned.popitem(last=False)
 
+    async def reserve(self, carrier: str, learner: str, wanted: Wanted) -> PhoneEntry:
+        """A session for a call that this server is about to place. Its ``call_id`` is a name that nobody can guess, which the
+        carrier's requests about the call must bring along until ``adopt`` puts the carrier's own in its place.
+
+        Raises:
+            AtCapacity: no place, or an engine is at its limit.
+        """
+        entry = await self._admit(carrier, secrets.token_hex(16), learner, wanted)
+        if entry.session is not None:
+            entry.session.await_client(within_s=self.settings.outbound.ring_s + ANSWER_TAKES_S)
+        return entry
+
+    def adopt(self, carrier: str, placed: str | None, call_id: str) -> None:
+        """The carrier's name for a placed call is ``call_id``. Does nothing where ``placed`` is unknown, or was adopted."""
+        entry = self._entries.pop((carrier, placed), None) if placed else None
+        if entry is not None:
+            entry.call_id = call_id
+            self._entries[carrier, call_id] = entry
+
     def standing(self, carrier: str, call_id: str) -> Standing:
         """Whether a call was announced, and whether it is over."""
         entry = self._entries.get((carrier, call_id))
@@ -103,7 +124,7 @@ class Desk:
         if entry is None or entry.session is None or entry.session.state == "ended":
             wanted = self._planned.pop((carrier, call_id), None) or self._wanted(dialled)
             entry = await self._admit(carrier, call_id, caller, wanted)
-        token = secrets.token_urlsafe(24)
+        token = secrets.token_hex(24)  # letters and digits, which is all that some carriers pass on
         entry.token, entry.valid_until = _digest(token), self._clock() + self.settings.token_ttl_s
         return token
 
