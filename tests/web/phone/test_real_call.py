@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.running_server import RunningServer, own_server, server  # noqa: F401  (fixtures)
+from tests.running_server import RunningServer
 from tests.web.phone.fake_twilio import AUTH_TOKEN, FakeTwilio, phoning
 
 PUBLIC = "https://tutor.example.org"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from typing import Any
 
 import numpy as np
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from pipeline.metrics import prometheus
 from tests.web.conftest import Running
 from tests.web.phone.fake_twilio import ACCOUNT, AUTH_TOKEN, NUMBER, FakeTwilio, phoning, sid, signature
+from web.doors.phone import stream
 from web.doors.phone.stream import STRIKES
 
 PUBLIC = "https://tutor.example.org"
@@ -241,6 +244,17 @@ async def test_hash_ends_the_call_with_a_report(serve):
 # How a call ends, and how it does not
 
 
+async def test_a_call_that_has_lasted_long_enough_ends_with_a_farewell_that_is_heard_to_its_end(serve):
+    server = await serve(phone=PHONE, limits={"max_call_s": 1.5}, speech_s=0.8)
+    async with phoning(caller(server)) as call:
+        await greeted(call)
+        session = session_of(server, call)
+        await call.until(call.ended.is_set, "the server hangs up")
+        await report_of(server, call)
+        assert session.record.end_reason == "time limit"
+        assert call.heard.voiced_s == pytest.approx(1.6, abs=0.05)
+
+
 @pytest.mark.parametrize("how", ["stop", "status"])
 async def test_hanging_up_in_mid_word_ends_the_call_with_its_report(serve, how):
     server = await serve(phone=PHONE, speech_s=3.0)
@@ -307,6 +321,20 @@ async def test_lost_and_mixed_up_pieces_leave_the_rest_in_order(serve):
         await call.until(lambda: call._chunk > chunks + 100, "the caller is on the line")
         # What was lost is silence: the voice that follows keeps its time.
         await call.until(lambda: ears.audio_bytes - heard >= 100 * 640, "time goes on evenly")
+
+
+async def test_streams_that_never_begin_are_few_and_shut_nobody_out_for_long(serve, monkeypatch):
+    monkeypatch.setattr(stream, "START_WITHIN_S", 1.0)
+    server = await serve(phone=PHONE)
+    address = server.url.replace("http", "ws", 1) + "/phone/twilio/stream"
+    async with contextlib.AsyncExitStack() as sockets, phoning(caller(server)) as call:
+        silent = [await sockets.enter_async_context(connect(address)) for _ in range(stream.MAX_STRANGERS)]
+        one_more = await sockets.enter_async_context(connect(address))
+        await asyncio.wait_for(one_more.wait_closed(), 10)
+        assert one_more.close_code == 1013
+        for socket in silent:
+            await asyncio.wait_for(socket.wait_closed(), 10)
+        await greeted(call)
 
 
 async def test_bad_messages_are_forgiven_until_it_is_abuse(serve):

@@ -12,6 +12,7 @@ A ``Line`` is the far side: what is written to it. Whoever owns the connection r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ from loguru import logger
 from pipeline.call import BuildFailed
 from pipeline.messages import ClientMessage, EndConversation, SetOptions
 from pipeline.session import Session
-from pipeline.transports.websocket import WebSocketTransport
+from pipeline.transports.websocket import AHEAD_S, WebSocketTransport
 from web.doors.phone.codecs import Codec, Volume, to_recogniser
 from web.doors.phone.desk import Desk, PhoneEntry
 from web.doors.phone.marks import Marks
@@ -30,6 +31,8 @@ DOOR = "phone"
 REPEAT, SLOWER, LOUDER, END = "0", "1", "2", "#"
 SLOWER_BY = 0.15
 """How much of the voice's usual rate each press takes away."""
+LAST_WORDS_S = 0.6
+"""How long a hang-up waits for what the carrier has yet to play: 0.2 s, and its own buffer."""
 
 
 class Line(Protocol):
@@ -57,9 +60,20 @@ class Line(Protocol):
 
 
 class PhoneCall:
-    """The call of one stream. ``closed`` is set when the line was hung up from this side."""
+    """The call of one stream. ``closed`` is set when the line was hung up from this side.
 
-    def __init__(self, desk: Desk, entry: PhoneEntry, line: Line, *, clock: Callable[[], float] = time.monotonic) -> None:
+    ``ahead_s`` is how long before it is due the tutor's voice leaves: little for a line that cannot take it back.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        entry: PhoneEntry,
+        line: Line,
+        *,
+        ahead_s: float = AHEAD_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if entry.session is None:
             raise BuildFailed("the call has ended")
         self.session: Session = entry.session
@@ -71,7 +85,13 @@ class PhoneCall:
         self._resampler = to_recogniser(line.codec.rate_hz)
         self._sink = _LineSink(line, self.closed)
         self.transport = WebSocketTransport(
-            self._sink, door=DOOR, extras=True, client_holds=False, rate_hz=line.codec.rate_hz, clock=clock
+            self._sink,
+            door=DOOR,
+            extras=True,
+            client_holds=False,
+            rate_hz=line.codec.rate_hz,
+            ahead_s=ahead_s,
+            clock=clock,
         )
 
     async def start(self) -> None:
@@ -103,7 +123,7 @@ class PhoneCall:
 
     def played(self, mark: str, at: float) -> None:
         """A mark came back."""
-        position = self._sink.marks.returned(mark)
+        position = self._sink.played(mark)
         if position is not None:
             self.transport.playout.reported(position, at)
 
@@ -154,8 +174,16 @@ class _LineSink:
         """Whether nobody listens any more: then nothing is written."""
         self._line = line
         self._closed = closed
+        self._all_played = asyncio.Event()
         self._piece_bytes = 2 * round(line.piece_s * line.codec.rate_hz)
         self._waiting = bytearray()  # pcm16 that does not fill a message yet
+
+    def played(self, mark: str) -> int | None:
+        """A mark came back: the position up to which was heard, where it says so."""
+        position = self.marks.returned(mark)
+        if not self.marks.waiting:
+            self._all_played.set()
+        return position
 
     async def send_json(self, data: dict[str, Any]) -> None:
         """A message of ``pipeline.messages``."""
@@ -183,9 +211,13 @@ class _LineSink:
             await self._play(piece)
 
     async def close(self, code: int, reason: str) -> None:
-        """Hang up."""
+        """Hang up, once the caller has heard what was said last."""
         if not self._closed.is_set():
             self._closed.set()
+            if self.marks.waiting and not self.deaf:
+                self._all_played.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._all_played.wait(), LAST_WORDS_S)
             self.deaf = True
             await self._line.hang_up(code, reason)
 

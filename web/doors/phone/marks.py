@@ -52,6 +52,11 @@ class Marks:
                 pass
         return position
 
+    @property
+    def waiting(self) -> bool:
+        """Whether any is still to come back."""
+        return bool(self._waiting)
+
     def cleared(self) -> None:
         """The carrier's buffer was emptied."""
         self._waiting.clear()
