@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 E = TypeVar("E", bound="EngineSettings")
 
+FINER_FROM = 32
+"""Between this size of batch and its double, and so on, there is one more."""
+
 
 class SettingsError(Exception):
     """The text is for the operator."""
@@ -24,7 +27,9 @@ class EngineSettings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65535, description="0: any that is free, which the log names")
     slots: int = Field(64, ge=1, le=4096, description="sessions at the same time")
-    buckets: list[int] = Field(default=[], description="sizes of batches, the largest being slots; empty: powers of two")
+    buckets: list[int] = Field(
+        default=[], description="sizes of batches, the largest being slots; empty: powers of two, from 32 on also those between"
+    )
     device: str = Field("cuda", pattern=r"^(cpu|cuda(:\d+)?)$")
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     front_ends: int = Field(2, ge=1, le=64, description="processes that hold the sockets")
@@ -41,8 +46,10 @@ class EngineSettings(BaseModel):
         """The sizes of batches, ascending."""
         if self.buckets:
             return sorted(set(self.buckets))
-        powers = [1 << k for k in range(self.slots.bit_length()) if 1 << k < self.slots]
-        return [*powers, self.slots]
+        powers = [1 << k for k in range(self.slots.bit_length())]
+        # In larger ones a step's time follows its size, and a half-empty one would be computed whole.
+        between = [size + size // 2 for size in powers if size >= FINER_FROM]
+        return [*sorted(size for size in powers + between if size < self.slots), self.slots]
 
     def door_spec(self) -> dict[str, Any]:
         """What the front-ends are to know, as it goes through JSON."""

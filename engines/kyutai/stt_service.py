@@ -83,6 +83,7 @@ class SttService:
             model.buckets,
             delay=model.delay,
             budget_s=FRAME_S,
+            flush_s=FRAME_S / 2,
             waiting=waiting,
             backlog=backlog,
             silent_s=silent_s,

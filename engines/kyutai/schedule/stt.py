@@ -2,11 +2,13 @@
 
 In this order: who waits in line gets a free slot; every slot with a whole frame waiting steps; slots that have fallen behind
 step again while the budget lasts; what then is left of it goes to flushes, the one asked for first before the others. Live
-steps never depend on flushes, so a flush cannot delay them, and one that is withdrawn has changed nothing.
+steps never depend on flushes, and one that is withdrawn has changed nothing. Frames that become whole while a tick flushes wait
+for its end, so its share of flushes may be bounded; a flush that is not complete goes on in the next tick.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -84,20 +86,30 @@ class _Heard:
 
 class SttScheduler:
     """``buckets``: sizes of batches; the largest is the number of slots. ``delay``: frames by which the model writes later
-    than it hears. ``budget_s``: seconds of a tick that steps may take. ``waiting``: sessions that may wait for a slot.
+    than it hears. ``budget_s``: seconds of a tick that steps may take; ``flush_s``: of these, what flushes may take, but for
+    a first step that takes longer. ``waiting``: sessions that may wait for a slot.
     ``backlog``: whole frames of a session that may wait. ``silent_s``: see ``Watchdog``.
 
     Methods that name a session raise ``KeyError`` where there is none, but ``left`` and ``stepped``, which may come late.
     """
 
     def __init__(
-        self, buckets: Buckets, *, delay: int, budget_s: float, waiting: int = 0, backlog: int = 125, silent_s: float = 10.0
+        self,
+        buckets: Buckets,
+        *,
+        delay: int,
+        budget_s: float,
+        flush_s: float = math.inf,
+        waiting: int = 0,
+        backlog: int = 125,
+        silent_s: float = 10.0,
     ) -> None:
         if delay < 1 or backlog < 1:
             raise ValueError("stt: a delay and a backlog of at least one frame are wanted")
         self._buckets = buckets
         self._delay = delay
         self._budget_s = budget_s
+        self._flush_s = flush_s
         self._waiting = waiting
         self._backlog = backlog
         self._silent_s = silent_s
@@ -252,10 +264,16 @@ class SttScheduler:
         asked = [one for one in self._sessions.values() if one.slot is not None and one.flush is not None]
         owing = [(one.flush, one) for one in asked if one.flush is not None and not one.flush.done]
         owing.sort(key=lambda pair: pair[0].number)
-        while count := self._buckets.most(len(owing), left_s, cost):
+        share_s = min(left_s, self._flush_s)
+        while owing:
+            count = self._buckets.most(len(owing), share_s, cost)
+            if not count and not steps:
+                count = self._buckets.most(1, left_s, cost)
+            if not count:
+                break
             now = owing[:count]
             batch = self._buckets.batch([one.slot for _, one in now if one.slot is not None])
-            left_s -= cost(batch.bucket)
+            share_s -= cost(batch.bucket)
             for flush, one in now:
                 if flush.begun is None:
                     flush.begin(one.words.steps, one.audio.next, one.words.fed, self._delay)

@@ -2,7 +2,8 @@
 
 A voice is made faster than it is played. So the sessions of a batch need not all step every time: who is far ahead is left
 out, and whose listener would first hear a gap goes first. What that leaves is for new requests, which are admitted only where
-everybody who speaks keeps his deadline.
+everybody who speaks keeps his deadline. Who has no audio yet steps without the others while they can wait: the first steps of
+a session make none and cost a part of the others' only where these are not in the batch.
 """
 
 from __future__ import annotations
@@ -180,13 +181,15 @@ class TtsScheduler:
         return step_s <= self._most_s and all(ready_s + step_s <= dry_s for dry_s in waiting)
 
     def _chosen(self, near: Sequence[tuple[float, int]], now_s: float, cost: Cost) -> list[int]:
-        """Who of those ``near`` (earliest underrun first) steps: a full bucket of the most urgent where the others can wait
-        for this step and for one of everybody after it, and all of them otherwise."""
+        """Who of those ``near`` (earliest underrun first) steps: those without audio, or a full bucket of the most urgent,
+        where the others can wait for this step and for one of everybody after it; all of them otherwise."""
         slots = [slot for _, slot in near]
-        everybody = self._buckets.holds(len(slots))
-        if everybody == len(slots):
-            return slots
         worst_s = cost(self._buckets.holds(self._slots.count - self._slots.free))
+        new = sum(dry_s == -math.inf for dry_s, _ in near)
+        if 0 < new < len(near) and now_s + cost(self._buckets.holds(new)) + worst_s <= near[new][0]:
+            return slots[:new]
+        if self._buckets.holds(len(slots)) == len(slots):
+            return slots
         full = max((size for size in self._buckets.sizes if size < len(slots)), default=None)
         if full is not None and now_s + cost(full) + worst_s <= near[full][0]:
             return slots[:full]

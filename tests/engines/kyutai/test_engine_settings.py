@@ -21,6 +21,8 @@ def written(folder: Path, text: str) -> Path:
 def test_slots_make_their_own_buckets(tmp_path: Path) -> None:
     assert read_settings(written(tmp_path, "model: m\nslots: 48"), SttSettings).sizes == [1, 2, 4, 8, 16, 32, 48]
     assert read_settings(written(tmp_path, "model: m\nslots: 1"), SttSettings).sizes == [1]
+    many = [1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 150]
+    assert read_settings(written(tmp_path, "model: m\nslots: 150"), SttSettings).sizes == many
     assert read_settings(written(tmp_path, "model: m\nslots: 8\nbuckets: [8, 2, 2]"), TtsSettings).sizes == [2, 8]
 
 

@@ -392,3 +392,17 @@ def test_who_comes_twice_or_ticks_backwards_is_told():
         scheduler(delay=0)
     with pytest.raises(ValueError):
         scheduler(backlog=0)
+
+
+def test_a_bounded_share_of_a_tick_goes_to_flushes_and_they_end_all_the_same():
+    """Frames that become whole in the meantime wait for no more than that, but for a first step that takes longer."""
+    for flush_s, steps in ((cost(1) * 2, 2), (cost(1) / 2, 1)):
+        run = Run(scheduler(budget=cost(1) * 4, flush_s=flush_s))
+        run.do("join", "a", None)
+        run.do("audio", "a", FRAME)
+        run.do("flush", "a", None)
+        plans = [run.tick() for _ in range(DELAY + 1)]
+        assert len(plans[0].flush) == steps
+        assert [len(plan.flush) <= steps for plan in plans] == [True] * len(plans)
+        assert sum(len(plan.flush) for plan in plans) == DELAY
+        assert [plan.flushed for plan in plans if plan.flushed] == [("a0",)]

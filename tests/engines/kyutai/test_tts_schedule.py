@@ -239,19 +239,18 @@ def test_who_waits_for_words_still_keeps_his_listener():
     assert engine.plan(0.09, cost).admitted == (("b", 1),)  # it has run dry, and not for want of steps
 
 
-def test_the_time_that_admissions_take_counts():
-    engine = TtsScheduler(Buckets((1, 2)))
-    for name in "ab":
-        engine.opened(name)
-    engine.text("a", 99)
-    engine.plan(0.0, cost)
-    for _ in range(14):
-        engine.stepped("a", 0.0, audio=True, words=0, done=False)
-    assert engine.plan(0.115, cost, admission_s=0.01).step is None  # a second ahead until 0.12
-    engine.text("b", 1)
-    step = engine.plan(0.115, cost, admission_s=0.01).step
-    assert step is not None
-    assert step.slots == (1, 0)
+def test_who_has_no_audio_yet_steps_alone_while_the_others_can_wait():
+    for now_s, slots in ((0.025, (1,)), (0.035, (1, 0))):  # now_s + 0.01 + cost(1) + cost(2) = 0.076, 0.086
+        engine = TtsScheduler(Buckets((1, 2)))
+        engine.opened("a")
+        engine.text("a", 9)
+        engine.plan(0.0, cost)
+        engine.stepped("a", 0.0, audio=True, words=0, done=False)  # plays until 0.08
+        engine.opened("b")
+        engine.text("b", 9)
+        step = engine.plan(now_s, cost, admission_s=0.01).step
+        assert step is not None
+        assert step.slots == slots
 
 
 def test_a_new_one_waits_where_steps_of_all_would_take_longer_than_real_time():
