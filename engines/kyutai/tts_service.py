@@ -32,6 +32,8 @@ VOICES_NAMED = 5
 """Voices that an error names as examples."""
 SLACK_POLL_S = 0.01
 """Who waits for a slot that is free, but not for the taking, is thought of this often."""
+DOUBT_AFTER_S = 0.25
+"""Where he waits longer than this, the slowest of the steps that keep him out are thought to be exceptions."""
 _WARM_STEPS = 8  # steps with audio by which each size is measured
 _ADMISSIONS = 16  # of which the longest counts
 
@@ -102,6 +104,7 @@ class TtsService:
         self._costs = StepCosts()
         self._admissions: deque[float] = deque(maxlen=_ADMISSIONS)
         self._scheduler = TtsScheduler(model.buckets, queue=queue, ahead_s=ahead_s, headroom=headroom)
+        self._refused_s: float | None = None  # since when nobody of those who wait was let in
         self._sessions: dict[Session, _Speech] = {}
         self._holders: dict[int, Session] = {}
 
@@ -238,6 +241,7 @@ class TtsService:
                 self._metrics.ended("done")
                 events.append((session, Done(0)))
         step = self._admit(plan, events)
+        self._reconsider(admitted=bool(plan.admitted))
         if step is not None:
             self._step(step, events)
         self._show()
@@ -271,6 +275,17 @@ class TtsService:
             return plan.step
         left = [slot for slot in plan.step.slots if slot not in lost]
         return self._model.buckets.batch(left) if left else None
+
+    def _reconsider(self, *, admitted: bool) -> None:
+        """Doubts what steps cost where that has kept somebody out for long."""
+        free = self.used < self._model.buckets.slots
+        if admitted or not free or not any(one.in_line for one in self._sessions.values()):
+            self._refused_s = None
+        elif self._refused_s is None:
+            self._refused_s = self._clock()
+        elif self._clock() - self._refused_s > DOUBT_AFTER_S:
+            self._refused_s = None
+            self._costs.doubt(self._model.buckets.holds(self.used + 1))
 
     def _ripen(self, session: Session, one: _Speech) -> None:
         """Tells the scheduler of the words that can begin now."""

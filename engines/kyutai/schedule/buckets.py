@@ -95,6 +95,15 @@ class StepCosts:
         """A step of this size took so long, in seconds."""
         self._seen.setdefault(bucket, deque(maxlen=RECENT)).append(took_s)
 
+    def doubt(self, bucket: int) -> None:
+        """Forgets the slower half of what was measured of this size and of smaller ones. What was slow once, on a machine that
+        has other work too, would be remembered for ever of a size that is not used because of it."""
+        for size, seen in self._seen.items():
+            if size <= bucket:
+                kept = sorted(seen)[: (len(seen) + 1) // 2]
+                seen.clear()
+                seen.extend(kept)
+
     def __call__(self, bucket: int) -> float:
         """Seconds. A size that was never measured costs no more than the next larger one, nor more per slot than the next
         smaller.

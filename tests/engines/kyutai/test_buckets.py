@@ -57,3 +57,20 @@ def test_costs_are_the_longest_of_late_and_never_fall_with_size():
         costs.measured(4, 0.012)
     assert costs(4) == 0.012
     assert costs(8) == 0.020
+
+
+def test_what_was_slow_once_is_forgotten_where_it_is_doubted():
+    costs = StepCosts()
+    for took_s in (0.02, 0.09, 0.02):
+        costs.measured(4, took_s)
+    costs.measured(1, 0.08)
+    costs.measured(1, 0.01)
+    costs.measured(8, 0.1)
+    costs.doubt(4)
+    assert (costs(1), costs(4), costs(8)) == (0.01, 0.02, 0.1)
+    costs.doubt(4)
+    costs.measured(4, 0.03)
+    assert costs(4) == 0.03
+    for _ in range(9):
+        costs.doubt(8)
+    assert costs(8) == 0.1  # it was never otherwise

@@ -329,3 +329,18 @@ def test_whoever_comes_and_goes_everybody_hears_his_own_words(actions, ahead):
         steps = [event.step for event in engine.heard[session] if isinstance(event, WordBegun)]
         assert steps == [PER_WORD * i for i in range(count)]
     assert (engine.service.sessions, engine.service.used, engine.model.live) == (0, 0, {})
+
+
+def test_one_slow_step_does_not_keep_newcomers_out_for_ever():
+    """The size of batch that is slow is not used, so nothing else would show that it was an exception."""
+    engine = Engine(1, 2)
+    engine.service._costs.measured(2, 0.5)
+    for name in "ab":
+        engine.service.opened(name, None, 1)
+        engine.service.words(name, [[5]] * 20)
+    begun_s = engine.now_s
+    while not any(isinstance(event, Frame) for event in engine.heard["b"]):
+        wait_s = engine.tick()
+        assert wait_s is not None
+        engine.now_s += wait_s
+        assert engine.now_s < begun_s + 2.0
