@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from agent.analysis.words import tokens
 from tests.running_server import RunningServer
 from tests.web.phone.fake_twilio import AUTH_TOKEN, FakeTwilio, phoning
 
@@ -92,3 +94,38 @@ async def test_0_says_the_greeting_once_more(server):
         assert kept["turns"][0]["text"] == kept["turns"][1]["text"]
         # The lesson stands where it stood: an answer to the line is still one.
         await call.hang_up()
+
+
+async def test_a_learner_reads_aloud_over_the_telephone_and_is_followed(own_server, speech_dir, tmp_path):
+    names = [f"learners/{name}.wav" for name in ("010270117", "010330026", "013360001", "022420015")]
+    texts = {}
+    for line in (speech_dir / "manifest.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        texts[entry["file"]] = entry["text"]
+    clips = {texts[name]: speech_dir / name for name in names}
+    sentences = tmp_path / "sentences.txt"
+    sentences.write_text("\n".join(clips) + "\n")
+    server = await asyncio.to_thread(
+        own_server, PARLEY_TUTOR__READ_ALOUD_FILE=str(sentences), PARLEY_PHONE__LESSON="read_aloud"
+    )
+    async with phoning(FakeTwilio(server.url, PUBLIC)) as call:
+        session_id = await connected(server, call)
+        seen, followed = 0, {}
+        while len(followed) < len(clips):
+            asked_for = seen
+            turns = (
+                await until_turns(
+                    server, session_id, lambda turns, n=asked_for: len(turns) > n and turns[-1]["role"] == "tutor"
+                )
+            )["turns"]
+            prompt, seen = " ".join(tokens(turns[-1]["text"])), len(turns)
+            asked = next((text for text in clips if " ".join(tokens(text)) in prompt and text not in followed), None)
+            if asked is None:
+                break  # asked again for one that was not understood, or the lesson is over
+            await call.say(clips[asked])
+            turns = (await until_turns(server, session_id, lambda turns, n=seen: len(turns) > n))["turns"]
+            heard, seen = turns[seen], seen + 1
+            followed[asked] = heard["role"] == "learner" and tokens(heard["text"]) == tokens(asked)
+        assert sum(followed.values()) >= 2, f"half of the sentences are recognised word for word: {followed}"
+        await call.press("#")
+        await call.until(call.ended.is_set, "the server hangs up")
