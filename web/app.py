@@ -30,6 +30,7 @@ from web import problems
 from web.auth import Authenticator
 from web.doors import webrtc, websocket
 from web.doors.phone import exotel, plivo, telnyx, twilio, vonage
+from web.doors.phone.audiosocket import AudioSocketServer
 from web.doors.phone.desk import Desk
 from web.guard import Guard
 from web.openapi import describe
@@ -68,6 +69,7 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
     auth = Authenticator(token)
     per_minute = settings.server.session_rate_per_minute
     manager = SessionManager(settings, engines=engines)
+    desk = Desk(settings, manager)
     state = WebState(
         settings=settings,
         sessions=manager,
@@ -75,7 +77,8 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
         auth=auth,
         signalling=Signalling(settings.webrtc, detach_after_s=settings.session.detach_after_s),
         peers=webrtc.Peers(),
-        phone=Desk(settings, manager),
+        phone=desk,
+        audiosocket=AudioSocketServer(settings.phone.audiosocket, desk),
         session_rate=RateLimiter(per_minute, per_minute / 60),
         page_dir=page_dir or page.PAGE_DIR,
     )
@@ -144,6 +147,7 @@ def machine_names() -> set[str]:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: WebState = app.state.parley
+    await state.audiosocket.start()
     # Not awaited: the server listens only after this function has yielded.
     state.loading = asyncio.create_task(_load(state), name="loading")
     try:
@@ -152,7 +156,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         state.loading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await state.loading
+        state.audiosocket.stop_listening()
         await state.sessions.close()
+        await state.audiosocket.close()
         await state.phone.close()
         await state.manager.close()
         await state.signalling.close()

@@ -19,6 +19,7 @@ from web.rate import RateLimiter
 
 if TYPE_CHECKING:
     from pipeline.transports.signalling import Signalling
+    from web.doors.phone.audiosocket import AudioSocketServer
     from web.doors.phone.desk import Desk
     from web.doors.webrtc import Peers
 
@@ -35,6 +36,7 @@ class WebState:
     signalling: Signalling
     peers: Peers
     phone: Desk
+    audiosocket: AudioSocketServer
     session_rate: RateLimiter
     page_dir: Path
     started_at: float = field(default_factory=time.monotonic)
