@@ -28,10 +28,14 @@ from pipeline.transports.signalling import Signalling
 from pipeline.transports.webrtc_warmup import warm_up
 from web import problems
 from web.auth import Authenticator
-from web.doors import webrtc, websocket
-from web.doors.phone import exotel, plivo, telnyx, twilio, vonage
+from web.doors import rtvi, rtvi_start, webrtc, websocket
+from web.doors.phone import exotel, outbound, plivo, sms, telnyx, twilio, vonage
 from web.doors.phone.audiosocket import AudioSocketServer
 from web.doors.phone.desk import Desk
+from web.doors.phone.outbound import Dialler
+from web.doors.realtime import client_secrets as realtime_secrets
+from web.doors.realtime import websocket as realtime_websocket
+from web.doors.realtime.client_secrets import ClientSecrets
 from web.guard import Guard
 from web.openapi import describe
 from web.origin import HostPolicy, host_policy, parse_allowed_origins
@@ -50,6 +54,7 @@ _TAGS = [
     {"name": "lessons", "description": "What a call can be about."},
     {"name": "sessions", "description": "Live and past conversations."},
     {"name": "webrtc", "description": "The WebRTC door."},
+    {"name": "rtvi", "description": "The RTVI door: `/ws/rtvi`, and what client SDKs ask before they connect."},
     {"name": "phone", "description": "What telephone carriers call, each request signed by its carrier."},
 ]
 
@@ -69,7 +74,8 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
     auth = Authenticator(token)
     per_minute = settings.server.session_rate_per_minute
     manager = SessionManager(settings, engines=engines)
-    desk = Desk(settings, manager)
+    desk, dialler = Desk(settings, manager), Dialler(settings.phone)
+    desk.after_call.append(sms.report_texter(settings.phone, dialler))
     state = WebState(
         settings=settings,
         sessions=manager,
@@ -78,9 +84,11 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
         signalling=Signalling(settings.webrtc, detach_after_s=settings.session.detach_after_s),
         peers=webrtc.Peers(),
         phone=desk,
+        dialler=dialler,
         audiosocket=AudioSocketServer(settings.phone.audiosocket, desk),
         session_rate=RateLimiter(per_minute, per_minute / 60),
         page_dir=page_dir or page.PAGE_DIR,
+        client_secrets=ClientSecrets(),
     )
     app = FastAPI(
         title="Parley",
@@ -106,11 +114,17 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
         upload.router,
         webrtc.router,
         websocket.router,
+        realtime_websocket.router,
+        realtime_secrets.router,
+        rtvi.router,
+        rtvi_start.router,
         twilio.router,
         telnyx.router,
         plivo.router,
         vonage.router,
         exotel.router,
+        outbound.router,
+        sms.router,
     ):
         app.include_router(router)
     app.router.routes.append(page.PageFiles(state.page_dir))
@@ -123,6 +137,7 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
         auth=auth,
         max_body_bytes=settings.server.max_body_bytes,
         max_upload_bytes=settings.upload.max_bytes,
+        client_secrets=state.client_secrets,
         carrier_hosts=HostPolicy(frozenset({public})) if public else None,
     )
     if settings.server.allowed_origins:
@@ -160,6 +175,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await state.sessions.close()
         await state.audiosocket.close()
         await state.phone.close()
+        await state.dialler.close()
         await state.manager.close()
         await state.signalling.close()
 

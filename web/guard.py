@@ -17,6 +17,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.auth import COOKIE, Authenticator, Presented, bearer_of
+from web.doors.realtime.client_secrets import PATHS as EPHEMERAL_PATHS
+from web.doors.realtime.client_secrets import ClientSecrets, key_in_subprotocols
 from web.login import login_page
 from web.origin import HostPolicy, Origin, origin_allowed
 from web.problems import problem_response
@@ -26,8 +28,9 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 SECRET_PARAMETERS = ("token", "resume")
 UPLOAD_PATH = re.compile(r".*/api/sessions/[^/]+/audio")
 """Where sound is sent as a turn, which is larger than any other body. A proxy may serve the app below a path of its own."""
-CARRIER_PATH = re.compile(r"(?!.*/api/).*/phone/[a-z]+/[a-z]+")
-"""Where telephone carriers call. They know no token of the server's: the door checks signatures, or a call's own token."""
+CARRIER_PATH = re.compile(r"(?!.*/api/).*/phone/(?:[a-z]+/[a-z]+|report/[0-9a-f.]+)")
+"""Where telephone carriers call. They know no token of the server's: the door checks signatures, or a call's own token. So does
+the page behind a link that was sent to a telephone."""
 
 
 class Guard:
@@ -43,6 +46,7 @@ class Guard:
         max_body_bytes: int,
         max_upload_bytes: int = 0,
         carrier_hosts: HostPolicy | None = None,
+        client_secrets: ClientSecrets | None = None,
     ) -> None:
         self._app = app
         self._hosts = hosts
@@ -51,6 +55,7 @@ class Guard:
         self._max_body_bytes = max_body_bytes
         self._max_upload_bytes = max(max_upload_bytes, max_body_bytes)
         self._carrier_hosts = carrier_hosts
+        self._client_secrets = client_secrets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry point."""
@@ -135,14 +140,24 @@ class Guard:
             return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
         return origin_allowed(origins[0], scheme=scope["scheme"], host=host, allowed=self._origins)
 
+    def _is_client_secret(self, scope: Scope, key: str | None) -> bool:
+        secret = self._client_secrets.get(key, time.time()) if self._client_secrets is not None and key is not None else None
+        if secret is not None:
+            scope.setdefault("state", {})["client_secret"] = secret
+        return secret is not None
+
     def _unauthorised(self, scope: Scope, headers: Headers, query_token: str | None) -> Response | None:
         path, http = scope["path"], scope["type"] == "http"
-        if not self._auth.required or (path == "/login" and http and scope["method"] == "POST"):
+        bearer, ephemeral = bearer_of(headers.get("authorization")), False
+        if path in EPHEMERAL_PATHS:
+            bearer = bearer or key_in_subprotocols(headers.get("sec-websocket-protocol"))
+            ephemeral = self._is_client_secret(scope, bearer)
+        if ephemeral or not self._auth.required or (path == "/login" and http and scope["method"] == "POST"):
             return None
         if CARRIER_PATH.fullmatch(path):
             return None
         address, now = scope["client"][0] if scope.get("client") else "unknown", time.time()
-        presented = Presented(bearer_of(headers.get("authorization")), query_token, _cookie(headers.getlist("cookie")))
+        presented = Presented(bearer, query_token, _cookie(headers.getlist("cookie")))
         match self._auth.check(presented, address=address, now=now):
             case "yes":
                 return None

@@ -55,6 +55,12 @@ class RateLimiter:
         """Seconds until ``key`` may act again; 0.0 where it may now."""
         return self._bucket(key).retry_after_s(now)
 
+    def left(self, key: str, now: float) -> tuple[float, float]:
+        """How many acts ``key`` has left, and in how many seconds it has all of them again."""
+        bucket = self._bucket(key)
+        missing_s = bucket.retry_after_s(now, bucket.capacity)
+        return bucket.tokens, missing_s
+
     def _bucket(self, key: str) -> Bucket:
         bucket = self._buckets.get(key)
         if bucket is None:

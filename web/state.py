@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pipeline.transports.signalling import Signalling
     from web.doors.phone.audiosocket import AudioSocketServer
     from web.doors.phone.desk import Desk
+    from web.doors.phone.outbound import Dialler
+    from web.doors.realtime.client_secrets import ClientSecrets
     from web.doors.webrtc import Peers
 
 
@@ -36,9 +38,12 @@ class WebState:
     signalling: Signalling
     peers: Peers
     phone: Desk
+    dialler: Dialler
     audiosocket: AudioSocketServer
     session_rate: RateLimiter
     page_dir: Path
+    client_secrets: ClientSecrets
+    """Ephemeral keys of the Realtime doors."""
     started_at: float = field(default_factory=time.monotonic)
     """Monotonic seconds."""
     loading: asyncio.Task[None] | None = None

@@ -1,0 +1,351 @@
+"""What a session of the Realtime API is: the configuration in force, and what of a client's wishes can be followed. Pure.
+
+What it cannot follow is refused with an error that names the parameter. Two things are taken for what the server has instead,
+and the session says so: the name of a voice of OpenAI's is the server's own voice, and the name of a transcription model is the
+server's recogniser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pipeline.brief import Brief
+from pipeline.settings.tree import TurnSettings, VADSettings
+from web.doors.phone.codecs import Codec
+from web.doors.realtime.events import (
+    ApiError,
+    Audio,
+    AudioFormat,
+    AudioInput,
+    AudioOutput,
+    FunctionTool,
+    Modalities,
+    OutputTokens,
+    PcmFormat,
+    SemanticVad,
+    ServerVad,
+    SessionUpdate,
+    ToolChoice,
+    ToolChoiceFunction,
+    Transcription,
+    Voice,
+)
+
+OPENAI_VOICES = frozenset(["alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"])
+PCM_HZ, G711_HZ = 24_000, 8_000
+PREFIX_PADDING_MS = 300
+"""What the recogniser keeps of the audio before a voice began, about; it cannot be changed."""
+SILENCE_MS = 500
+THRESHOLD = 0.5
+EAGERNESS = {"low": 1.6, "medium": 1.0, "auto": 1.0, "high": 0.7}
+"""What ``turns.patience`` is multiplied by."""
+INTERRUPT = "interrupt_response"
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What the server's engines can be asked for. ``max_tokens`` and ``speed`` are the ranges allowed; ``None``: not at all."""
+
+    engine: str = "scripted"
+    instructions: bool = False
+    tools: bool = False
+    max_tokens: tuple[int, int] | None = None
+    speed: tuple[float, float] | None = None
+    voice: str = "default"
+    recogniser: str = "pocketsphinx"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The configuration in force. ``turn_detection`` ``None``: the client says when a turn is over."""
+
+    model: str | None = None
+    instructions: str | None = None
+    output_modalities: Modalities = field(default_factory=lambda: ["audio"])
+    tools: tuple[FunctionTool, ...] = ()
+    tool_choice: ToolChoice = "auto"
+    max_output_tokens: OutputTokens = "inf"
+    input_format: AudioFormat = field(default_factory=lambda: PcmFormat(type="audio/pcm"))
+    output_format: AudioFormat = field(default_factory=lambda: PcmFormat(type="audio/pcm"))
+    transcription: Transcription | None = None
+    turn_detection: ServerVad | SemanticVad | None = field(default_factory=lambda: _whole(SemanticVad(type="semantic_vad")))
+    voice: str = "default"
+    speed: float = 1.0
+
+    @property
+    def spoken(self) -> bool:
+        """Whether answers are spoken, and not only written."""
+        return "audio" in self.output_modalities
+
+    @property
+    def answers(self) -> bool:
+        """Whether each turn of the user is answered by itself."""
+        return self.turn_detection is not None and self.turn_detection.create_response is not False
+
+    def brief(self, **changes: Any) -> Brief | None:
+        """What the assistant is to be; ``None``: the tutor. ``changes`` to instructions and tools are one response's."""
+        instructions = changes.get("instructions", self.instructions) or None
+        tools = changes.get("tools", self.tools) or ()
+        choice = changes.get("tool_choice", self.tool_choice)
+        if instructions is None and not tools:
+            return None
+        named = {"type": "function", "function": {"name": choice.name}} if isinstance(choice, ToolChoiceFunction) else choice
+        return Brief(instructions, tuple(t.to_chat() for t in tools), named)
+
+    def turns(self, base: TurnSettings) -> TurnSettings | None:
+        """Turn-taking as the client wants it; ``None``: as the settings say."""
+        match self.turn_detection:
+            case ServerVad(silence_duration_ms=silence):
+                silence_s = max(0.02, (SILENCE_MS if silence is None else silence) / 1000 - VAD_STOP_S)
+                return base.model_copy(update={"end": "stock", "smart_turn": False, "silence_s": silence_s, "speculate": False})
+            case SemanticVad(eagerness=eagerness) if eagerness not in (None, "auto", "medium"):
+                return base.model_copy(update={"end": "patient", "patience": base.patience * EAGERNESS[eagerness or "auto"]})
+            case _:
+                return None
+
+    def vad(self, base: VADSettings) -> VADSettings | None:
+        """Voice detection, the same."""
+        if isinstance(self.turn_detection, ServerVad):
+            threshold = self.turn_detection.threshold
+            confidence = min(0.99, max(0.01, THRESHOLD if threshold is None else threshold))
+            return base.model_copy(update={"confidence": confidence, "sure": max(confidence, base.sure), "stop_s": VAD_STOP_S})
+        return None
+
+    def to_wire(self, session_id: str, expires_at: int) -> dict[str, Any]:
+        """The session in the API's form."""
+        transcription = self.transcription.model_dump(exclude_none=True) if self.transcription is not None else None
+        detection = self.turn_detection.model_dump() if self.turn_detection is not None else None
+        choice = self.tool_choice
+        return {
+            "type": "realtime",
+            "object": "realtime.session",
+            "id": session_id,
+            "expires_at": expires_at,
+            "model": self.model or "parley",
+            "instructions": self.instructions or "",
+            "output_modalities": list(self.output_modalities),
+            "tools": [t.model_dump(exclude_none=True) for t in self.tools],
+            "tool_choice": choice.model_dump() if isinstance(choice, ToolChoiceFunction) else choice,
+            "max_output_tokens": self.max_output_tokens,
+            "tracing": None,
+            "truncation": "auto",
+            "prompt": None,
+            "include": None,
+            "audio": {
+                "input": {
+                    "format": self.input_format.model_dump(),
+                    "transcription": transcription,
+                    "noise_reduction": None,
+                    "turn_detection": detection,
+                },
+                "output": {"format": self.output_format.model_dump(), "voice": self.voice, "speed": self.speed},
+            },
+        }
+
+
+VAD_STOP_S = 0.15
+"""Silence that the voice detector waits for by itself; the rest of a fixed silence is waited for behind it."""
+
+
+def codec_of(wanted: AudioFormat) -> Codec:
+    """How audio of that format is written."""
+    match wanted.type:
+        case "audio/pcmu":
+            return Codec("mulaw", G711_HZ)
+        case "audio/pcma":
+            return Codec("alaw", G711_HZ)
+        case _:
+            return Codec("pcm16", PCM_HZ)
+
+
+def changed(config: Config, wanted: SessionUpdate, can: Abilities, *, begun: bool = False) -> Config:
+    """The configuration with what was sent of ``wanted`` in it; ``begun``: the call runs, so its output's format stands.
+
+    Raises:
+        ApiError: something cannot be followed; then nothing is changed.
+    """
+    sent = wanted.model_fields_set
+    new = config
+    if "model" in sent and wanted.model is not None:
+        if config.model is not None and wanted.model != config.model:
+            raise ApiError("The model of a session cannot be changed.", code="cannot_update_model", param="session.model")
+        new = replace(new, model=wanted.model[:100])
+    if "instructions" in sent:
+        new = replace(new, instructions=check_instructions(wanted.instructions, can, "session.instructions"))
+    if wanted.output_modalities is not None:
+        new = replace(new, output_modalities=list(wanted.output_modalities))
+    if "tools" in sent:
+        new = replace(new, tools=check_tools(wanted.tools, can, "session.tools"))
+    if wanted.tool_choice is not None:
+        new = replace(new, tool_choice=wanted.tool_choice)
+    if wanted.max_output_tokens is not None:
+        check_tokens(wanted.max_output_tokens, can, "session.max_output_tokens")
+        new = replace(new, max_output_tokens=wanted.max_output_tokens)
+    _check_unsupported(wanted)
+    if wanted.audio is not None:
+        new = _audio_changed(new, wanted.audio, can, begun=begun)
+    check_choice(new.tool_choice, new.tools, "session.tool_choice")
+    return new
+
+
+def check_instructions(text: str | None, can: Abilities, param: str) -> str | None:
+    """Instructions that can be followed, or none; raises ``ApiError``."""
+    if not text or not text.strip():
+        return None
+    if not can.instructions:
+        raise unsupported(param, f"the tutor of this server ({can.engine}) follows its lessons and no instructions")
+    return text
+
+
+def check_tools(tools: list[FunctionTool] | None, can: Abilities, param: str) -> tuple[FunctionTool, ...]:
+    """Tools that can be used, or none; raises ``ApiError``."""
+    if tools and not can.tools:
+        raise unsupported(param, f"the language model of this server ({can.engine}) calls no functions")
+    names = [t.name for t in tools or ()]
+    if len(set(names)) < len(names):
+        raise ApiError("Two tools have the same name.", code="invalid_value", param=param)
+    return tuple(tools or ())
+
+
+def check_choice(choice: ToolChoice, tools: tuple[FunctionTool, ...], param: str) -> None:
+    """Raise ``ApiError`` where ``choice`` wants a tool that is not there."""
+    if isinstance(choice, ToolChoiceFunction) and choice.name not in {t.name for t in tools}:
+        raise ApiError(f"Tool {choice.name!r} is not among the tools.", code="invalid_value", param=f"{param}.name")
+    if choice == "required" and not tools:
+        raise ApiError("'required' needs tools.", code="invalid_value", param=param)
+
+
+def check_tokens(tokens: OutputTokens, can: Abilities, param: str) -> None:
+    """Raise ``ApiError`` where an answer cannot be kept to ``tokens``."""
+    if tokens == "inf":
+        return
+    if can.max_tokens is None:
+        raise unsupported(param, f"the tutor of this server ({can.engine}) has no length to set")
+    low, high = can.max_tokens
+    if not low <= tokens <= high:
+        raise ApiError(f"Invalid value for {param!r}: this server allows {low} to {high}.", code="invalid_value", param=param)
+
+
+def unsupported(param: str, why: str = "this server has no such thing") -> ApiError:
+    """The refusal of something that the API has and this server has not."""
+    return ApiError(f"Unsupported parameter {param!r}: {why}.", code="unsupported_parameter", param=param)
+
+
+def _check_unsupported(wanted: SessionUpdate) -> None:
+    if wanted.include:
+        raise unsupported("session.include")
+    if wanted.parallel_tool_calls is False:
+        raise unsupported("session.parallel_tool_calls", "whether calls come together is the language model's to say")
+    for name in ("prompt", "reasoning", "tracing"):
+        if getattr(wanted, name) is not None:
+            raise unsupported(f"session.{name}")
+    if wanted.truncation not in (None, "auto"):
+        raise unsupported("session.truncation", "the oldest messages are left out where the model has no room for them")
+
+
+def _audio_changed(config: Config, audio: Audio, can: Abilities, *, begun: bool) -> Config:
+    new = config
+    if audio.input is not None:
+        new = _input_changed(new, audio.input)
+    if audio.output is not None:
+        new = _output_changed(new, audio.output, can, begun=begun)
+    return new
+
+
+def _input_changed(config: Config, wanted: AudioInput) -> Config:
+    new = config
+    if wanted.format is not None:
+        new = replace(new, input_format=wanted.format)
+    if wanted.noise_reduction is not None and wanted.noise_reduction.type is not None:
+        raise unsupported("session.audio.input.noise_reduction", "reduce noise where the sound is recorded")
+    if "transcription" in wanted.model_fields_set:
+        new = replace(new, transcription=_transcription(wanted.transcription))
+    if "turn_detection" in wanted.model_fields_set:
+        new = replace(new, turn_detection=_detection(wanted.turn_detection))
+    return new
+
+
+def _transcription(wanted: Transcription | None) -> Transcription | None:
+    if wanted is None:
+        return None
+    param = "session.audio.input.transcription"
+    for name in ("prompt", "keywords", "delay"):
+        if getattr(wanted, name):
+            raise unsupported(f"{param}.{name}")
+    for language in [wanted.language, *(wanted.languages or [])]:
+        if language and language.lower().split("-")[0] != "en":
+            raise unsupported(f"{param}.language", "this server hears English")
+    return wanted
+
+
+def _detection(wanted: ServerVad | SemanticVad | None) -> ServerVad | SemanticVad | None:
+    if wanted is None:
+        return None
+    param = "session.audio.input.turn_detection"
+    if wanted.interrupt_response is False:
+        raise unsupported(f"{param}.{INTERRUPT}", "whoever speaks over an answer interrupts it")
+    if isinstance(wanted, ServerVad):
+        if wanted.idle_timeout_ms is not None:
+            raise unsupported(f"{param}.idle_timeout_ms")
+        if wanted.prefix_padding_ms not in (None, PREFIX_PADDING_MS):
+            raise unsupported(f"{param}.prefix_padding_ms", f"it is {PREFIX_PADDING_MS}")
+    return _whole(wanted)
+
+
+def _whole(wanted: ServerVad | SemanticVad) -> ServerVad | SemanticVad:
+    """With what is in force where nothing was said."""
+    common = {"create_response": wanted.create_response is not False, INTERRUPT: True}
+    if isinstance(wanted, SemanticVad):
+        return wanted.model_copy(update={**common, "eagerness": wanted.eagerness or "auto"})
+    return wanted.model_copy(
+        update={
+            **common,
+            "threshold": THRESHOLD if wanted.threshold is None else wanted.threshold,
+            "prefix_padding_ms": PREFIX_PADDING_MS,
+            "silence_duration_ms": SILENCE_MS if wanted.silence_duration_ms is None else wanted.silence_duration_ms,
+        }
+    )
+
+
+def _output_changed(config: Config, wanted: AudioOutput, can: Abilities, *, begun: bool) -> Config:
+    new = config
+    if wanted.format is not None:
+        if begun and wanted.format != config.output_format:
+            raise ApiError(
+                "The output's format cannot be changed once the conversation has begun.",
+                code="cannot_update_format",
+                param="session.audio.output.format",
+            )
+        new = replace(new, output_format=wanted.format)
+    if wanted.speed is not None:
+        check_speed(wanted.speed, can)
+        new = replace(new, speed=wanted.speed)
+    if wanted.voice is not None:
+        new = replace(new, voice=_voice(wanted.voice, can))
+    return new
+
+
+def check_speed(speed: float, can: Abilities, param: str = "session.audio.output.speed") -> None:
+    """Raise ``ApiError`` where the voice cannot speak so fast or so slowly."""
+    if speed == 1.0:
+        return
+    if can.speed is None:
+        raise unsupported(param, "the voice of this server has one speed")
+    if not can.speed[0] <= speed <= can.speed[1]:
+        raise ApiError(
+            f"Invalid value for {param!r}: this server allows {can.speed[0]:g} to {can.speed[1]:g}.",
+            code="invalid_value",
+            param=param,
+        )
+
+
+def _voice(wanted: str | Voice, can: Abilities) -> str:
+    name = wanted if isinstance(wanted, str) else wanted.id
+    if name in OPENAI_VOICES or name in ("default", can.voice):
+        return can.voice
+    raise ApiError(
+        f"Invalid value {name[:60]!r} for 'session.audio.output.voice': this server has one voice, {can.voice!r}.",
+        code="invalid_value",
+        param="session.audio.output.voice",
+    )
