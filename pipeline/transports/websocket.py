@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import numpy as np
 from loguru import logger
@@ -18,8 +19,11 @@ from pipecat.frames.frames import (
     EndFrame,
     Frame,
     InputAudioRawFrame,
+    InputTransportMessageFrame,
     InterruptionFrame,
     OutputAudioRawFrame,
+    OutputTransportMessageFrame,
+    OutputTransportMessageUrgentFrame,
     StartFrame,
     TTSAudioRawFrame,
     TTSStartedFrame,
@@ -203,6 +207,14 @@ class WebSocketTransport:
             logger.debug("the client did not take the close message")
         await self.lost(reason)
 
+    async def until_ready(self) -> None:
+        """Wait until the client can hear, where its protocol has it say so."""
+
+    def post(self, message: dict[str, Any]) -> None:
+        """Send a message that is in the client's own form already, in order with the audio."""
+        if not self._closed:
+            self.outbox.put(message)
+
     def _queue(self, message: ServerMessage) -> None:
         if not self._closed and (self.extras or message.type not in EXTRA_SERVER_TYPES):
             self.outbox.put(to_wire(message))
@@ -242,6 +254,10 @@ class _Input(BaseInputTransport):
     def audio_arrived(self) -> None:
         """There is audio in the intake."""
         self._arrived.set()
+
+    async def take_message(self, message: dict[str, Any]) -> None:
+        """Push a message of the client's protocol to both sides: who reads it may stand before this processor."""
+        await self.broadcast_frame(InputTransportMessageFrame, message=message)
 
     async def start(self, frame: StartFrame) -> None:
         await super().start(frame)
@@ -318,7 +334,13 @@ class _Output(BaseOutputTransport):
             self._greeting = self.create_task(self._greet(self._transport.on_ready), "on_ready")
 
     async def _greet(self, on_ready: Callable[[], Awaitable[None]]) -> None:
+        await self._transport.until_ready()
         await on_ready()
+
+    async def send_message(self, frame: OutputTransportMessageFrame | OutputTransportMessageUrgentFrame) -> None:
+        """A message for the client from within the pipeline."""
+        if isinstance(frame.message, dict):
+            self._transport.post(frame.message)
 
     async def cleanup(self) -> None:
         greeting, self._greeting = self._greeting, None

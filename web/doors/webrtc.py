@@ -61,11 +61,19 @@ class Peers:
 @router.post("/offer", responses=_ERRORS)
 async def offer(request: Request, body: Offer) -> Answer:
     """Start a call, or take one up, over a new peer connection."""
-    state = state_of(request)
     count_session(request)
+    return await answer_offer(state_of(request), body)
+
+
+async def answer_offer(state: WebState, body: Offer, started: Session | None = None) -> Answer:
+    """Answer an offer; ``started`` is the session that it is for, where it does not say so itself.
+
+    Raises:
+        ProblemError: there is no call, as the door's responses say.
+    """
     if body.pc_id is not None and (renewed := await _renewed(state, body)) is not None:
         return renewed
-    known = _known_session(state, body)
+    known = started or _known_session(state, body)
     tried: Session | None = None
 
     async def build(transport: CallTransport) -> Session:
