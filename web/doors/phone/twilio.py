@@ -28,12 +28,13 @@ from pipeline.settings.phone import PhoneSettings, TwilioSettings
 from web.doors.phone import stream
 from web.doors.phone.carrier import Audio, BadFrame, Digit, Event, Mark, Started, Stopped
 from web.doors.phone.codecs import Codec
+from web.doors.phone.webhooks import HUNG_UP, MACHINE, NOT_REACHED, placed_of
 from web.problems import ProblemError
 from web.state import WebState, state_of
 
 NAME = "twilio"
 VOICE_PATH, STREAM_PATH, STATUS_PATH = "/phone/twilio/voice", "/phone/twilio/stream", "/phone/twilio/status"
-_ENDS = {"completed", "busy", "failed", "no-answer", "canceled"}
+_ENDS = {"completed": HUNG_UP, "busy": NOT_REACHED, "failed": NOT_REACHED, "no-answer": NOT_REACHED, "canceled": NOT_REACHED}
 _PORTS = {"https": 443, "http": 80}
 _KEYS = frozenset(key.value for key in KeypadEntry)
 
@@ -208,6 +209,9 @@ async def voice(request: Request) -> Response:
     call_sid = form.get("CallSid", "")
     if not call_sid:
         raise ProblemError(422, "CallSid is missing")
+    state.phone.adopt(NAME, placed_of(request), call_sid)
+    if form.get("AnsweredBy", "").startswith(("machine", "fax")):
+        await state.phone.hang_up(NAME, call_sid, MACHINE)
     if state.phone.standing(NAME, call_sid) == "ended":
         return _twiml("<Hangup/>")
     return await _connect(state, call_sid, form)
@@ -248,8 +252,10 @@ async def status(request: Request) -> Response:
     form = await signed_form(request, state.settings.phone, STATUS_PATH)
     if form.get("StreamEvent") == "stream-error":
         logger.warning("Twilio says of a stream: {}", form.get("StreamError", "")[:200])
-    if form.get("CallStatus") in _ENDS and (call_sid := form.get("CallSid")):
-        await state.phone.hang_up(NAME, call_sid, "hung up by the caller")
+    reason, call_sid = _ENDS.get(form.get("CallStatus", "")), form.get("CallSid")
+    if reason is not None and call_sid:
+        state.phone.adopt(NAME, placed_of(request), call_sid)
+        await state.phone.hang_up(NAME, call_sid, reason)
     return Response(status_code=204)
 
 
