@@ -31,6 +31,9 @@ class RunningServer:
     env: dict[str, str] = field(default_factory=dict)
     root: Path = ROOT
     """The tree that it runs from."""
+    args: tuple[str, ...] = ()
+    """Further arguments of ``serve``."""
+    start_within_s: float = 90
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
     log: Path = Path()
@@ -47,13 +50,13 @@ class RunningServer:
         env = {**os.environ, **punctual, **state, **self.env}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(self.root / "run_agent.py"), "serve", "--port", "0"],
+                [sys.executable, str(self.root / "run_agent.py"), "serve", "--port", "0", *self.args],
                 cwd=self.root,
                 env=env,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + self.start_within_s
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}")

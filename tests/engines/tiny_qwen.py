@@ -1,7 +1,7 @@
 """A tiny Qwen2 with random weights and a tokenizer of its own, in the file format of the real ones.
 
-``python -m tests.engines.tiny_qwen FOLDER`` in an environment that has transformers. What it says is nonsense, but the
-same nonsense for the same conversation.
+``python -m tests.engines.tiny_qwen FOLDER [speakable]`` in an environment that has transformers. What it says is nonsense,
+but the same nonsense for the same conversation.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ TEMPLATE = (
 """ChatML, as Qwen's own template writes plain messages."""
 
 
-def write_tiny_qwen(folder: Path, *, seed: int = 0, positions: int = 32768) -> None:
-    """Write config, weights, tokenizer and chat template into ``folder``."""
+def write_tiny_qwen(folder: Path, *, seed: int = 0, positions: int = 32768, speakable: bool = False) -> None:
+    """Write config, weights, tokenizer and chat template into ``folder``. ``speakable``: it writes small letters and spaces,
+    so that a voice has words of usual lengths to say."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -56,9 +57,15 @@ def write_tiny_qwen(folder: Path, *, seed: int = 0, positions: int = 32768) -> N
         seldom = torch.ones(len(fast), dtype=torch.bool)
         seldom[printable] = False
         model.lm_head.weight[seldom] *= 0.5
+        if speakable:
+            letters = torch.tensor([alphabet.index(chr(c)) for c in range(ord("a"), ord("z") + 1)])
+            space = alphabet.index("\u0120")  # as the tokenizer writes it
+            chosen = model.lm_head.weight[letters] * 3, model.lm_head.weight[space] * 18
+            model.lm_head.weight.zero_()
+            model.lm_head.weight[letters], model.lm_head.weight[space] = chosen
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
 
 
 if __name__ == "__main__":
-    write_tiny_qwen(Path(sys.argv[1]))
+    write_tiny_qwen(Path(sys.argv[1]), speakable="speakable" in sys.argv[2:])
