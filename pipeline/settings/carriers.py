@@ -11,8 +11,8 @@ from pydantic import Field, SecretStr, StringConstraints, field_validator
 
 from pipeline.settings.section import Section
 
-E164 = r"^\+[1-9]\d{6,14}$"
-Prefix = Annotated[str, StringConstraints(pattern=r"^\+[1-9]\d{0,14}$")]
+E164 = r"^\+[1-9][0-9]{6,14}$"
+Prefix = Annotated[str, StringConstraints(pattern=r"^\+[1-9][0-9]{0,14}$")]
 ApiUrl = Annotated[str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[\w./-]*)?$")]
 CarrierName = Literal["twilio", "telnyx", "plivo", "vonage", "exotel"]
 
@@ -103,7 +103,7 @@ class ExotelSettings(Section):
     api_key: SecretStr | None = Field(None, min_length=1, description="An API key, to place calls ...")
     api_token: SecretStr | None = Field(None, min_length=1, description="... and its token.")
     account_sid: str | None = Field(None, pattern=r"^\w{1,64}$", description="The account's id, to place calls.")
-    app_id: str | None = Field(None, pattern=r"^\d{1,20}$", description="The flow with the Voicebot applet, to place calls.")
+    app_id: str | None = Field(None, pattern=r"^[0-9]{1,20}$", description="The flow with the Voicebot applet, to place calls.")
     api_url: ApiUrl = Field("https://api.exotel.com", description="Where its REST API is.")
 
     @field_validator("networks")

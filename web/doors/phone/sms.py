@@ -27,7 +27,7 @@ from web.routes.report import get_report
 from web.state import state_of
 
 REPORT_PATH = "/phone/report"
-_TOKEN = re.compile(r"([0-9a-f]{8,64})\.(\d{1,12})\.([0-9a-f]{64})")
+_TOKEN = re.compile(r"([0-9a-f]{8,64})\.([0-9]{1,12})\.([0-9a-f]{64})")
 
 router = APIRouter(tags=["phone"])
 

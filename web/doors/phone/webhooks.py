@@ -21,7 +21,7 @@ PLACED = "placed"
 HUNG_UP = "hung up by the caller"
 NOT_REACHED = "the learner was not reached"
 MACHINE = "a machine answered"
-_PLAIN_NUMBER = re.compile(r"[1-9]\d{6,14}")
+_PLAIN_NUMBER = re.compile(r"[1-9][0-9]{6,14}")
 
 
 def address_of(request: Request, settings: PhoneSettings, path: str) -> str:
