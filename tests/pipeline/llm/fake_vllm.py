@@ -28,6 +28,8 @@ FIELDS = {
     "stop",
     "response_format",
     "chat_template_kwargs",
+    "tools",
+    "tool_choice",
 }
 
 
@@ -51,6 +53,8 @@ class Script:
     """Every event arrives in bytes of three at a time, characters cut in two included."""
     done: bool = True
     finish_reason: str | None = "stop"
+    calls: Callable[[dict[str, Any]], list[tuple[str, str]]] = lambda _body: []
+    """Functions that it asks for with its answer to a request's body: names and arguments."""
 
 
 @dataclass
@@ -147,6 +151,12 @@ class FakeVLLM:
             if script.delay_s:
                 await asyncio.sleep(script.delay_s)
             await write(_event(_chunk(body, {"content": word if i == 0 else f" {word}"})))
+        for number, (name, arguments) in enumerate(script.calls(body)):
+            first = {"index": number, "id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": ""}}
+            await write(_event(_chunk(body, {"tool_calls": [first]})))
+            for at in range(0, len(arguments), 5):
+                piece = {"index": number, "function": {"arguments": arguments[at : at + 5]}}
+                await write(_event(_chunk(body, {"tool_calls": [piece]})))
         if script.finish_reason is not None:
             await write(_event(_chunk(body, {}, script.finish_reason)))
         if (body.get("stream_options") or {}).get("include_usage"):
