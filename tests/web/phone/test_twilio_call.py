@@ -298,6 +298,28 @@ async def test_a_call_whose_stream_broke_off_ends_where_nobody_comes_back(serve)
         assert session.record.end_reason == "connection lost"
 
 
+async def test_a_carrier_that_falls_silent_is_gone(serve):
+    server = await serve(phone={**PHONE, "return_within_s": 0.2}, session={"detach_after_s": 1.0})
+    async with phoning(caller(server)) as call:
+        await greeted(call)
+        session = session_of(server, call)
+        call.mangle = lambda chunk: []
+        await report_of(server, call)
+        assert session.record.end_reason == "connection lost"
+        await call.until(call.ended.is_set, "the stream is closed")
+
+
+async def test_a_caller_who_says_nothing_is_asked_and_then_hung_up_on(serve):
+    server = await serve(phone=PHONE, silence={"ask_after_s": 1.0, "asks": 1})
+    async with phoning(caller(server)) as call:
+        await greeted(call)
+        session = session_of(server, call)
+        await call.until(call.ended.is_set, "the server hangs up")
+        assert call.close_code == 1000
+        assert len(session.record.turns) >= 2
+        await report_of(server, call)
+
+
 async def test_a_call_that_was_announced_and_never_came_leaves_no_session(serve):
     server = await serve(phone=PHONE)
     async with phoning(caller(server)) as call:
@@ -375,7 +397,7 @@ async def test_audio_faster_than_anybody_speaks_is_abuse(serve):
         assert call.close_code == 1008
 
 
-async def test_twenty_calls_at_once(serve, record_property):
+async def test_twenty_calls_at_once(serve, record_testsuite_property):
     server = await serve(phone=PHONE, limits={"max_calls": 20}, speech_s=3.0)
     calls = [caller(server) for _ in range(20)]
     async with phoning(*calls):
@@ -384,7 +406,9 @@ async def test_twenty_calls_at_once(serve, record_property):
         for call in calls:
             await call.until(lambda call=call: call.heard.voiced_s > 2.97, "the whole greeting is heard")
         gaps = np.concatenate([np.diff(call.heard.arrivals) for call in calls])
-        record_property("packet_gap_ms_p50_p99_max", [round(1e3 * float(np.quantile(gaps, q)), 1) for q in (0.5, 0.99, 1.0)])
+        record_testsuite_property(
+            "packet_gap_ms_p50_p99_max", [round(1e3 * float(np.quantile(gaps, q)), 1) for q in (0.5, 0.99, 1.0)]
+        )
         assert len({session_of(server, call).id for call in calls}) == 20
         assert all(call.heard.voiced_s == pytest.approx(3.0, abs=0.05) for call in calls)
         assert server.state.sessions.active == 20

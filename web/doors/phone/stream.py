@@ -89,13 +89,13 @@ class _Stream:
         self._websocket = websocket
         self._carrier = carrier
         self._desk = desk
-        self._call: PhoneCall | None = None
         self._order = Order()
         self._lost_samples = 160
         self._speed = SpeedMeter(4.0)
         self._strikes = Bucket(STRIKES, STRIKES_PER_S)
         self._messages = Bucket(MESSAGES, MESSAGES_PER_S)
         self._stopped: str | None = None
+        self._came_at = 0.0  # when anything came last
 
     async def run(self) -> None:
         """Serve until either side hangs up."""
@@ -108,19 +108,32 @@ class _Stream:
             return
         except WebSocketDisconnect:
             return
-        self._call = call
+        self._came_at = time.monotonic()
         reader = asyncio.create_task(self._listen(call), name="phone reader")
         closed = asyncio.create_task(call.closed.wait(), name="phone closed")
         outcome: str | BaseException = "the connection ended"
         try:
-            await asyncio.wait({reader, closed}, return_when=asyncio.FIRST_COMPLETED)
+            if not await self._until_over(call, reader, closed):
+                outcome = "nothing came any more"
+                reader.cancel()
             # A line that was hung up ends the reader by itself, unless the carrier has stalled.
             await asyncio.wait({reader}, timeout=CLOSE_TIMEOUT_S + 1.0)
         finally:
             for task in (reader, closed):
                 task.cancel()
-            outcome = (await asyncio.gather(reader, closed, return_exceptions=True))[0] or outcome
+            ended = (await asyncio.gather(reader, closed, return_exceptions=True))[0]
+            outcome = outcome if isinstance(ended, asyncio.CancelledError) else ended
             await self._finish(call, outcome)
+
+    async def _until_over(self, call: PhoneCall, reader: asyncio.Task[str], closed: asyncio.Task[bool]) -> bool:
+        """False: nothing comes any more, and carriers send sound even when nobody speaks. A tunnel may hide a loss."""
+        silent_s = call.session.services.settings.session.detach_after_s
+        while True:
+            done, _ = await asyncio.wait({reader, closed}, timeout=silent_s / 2, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return True
+            if time.monotonic() - self._came_at > silent_s:
+                return False
 
     async def _finish(self, call: PhoneCall, outcome: str | BaseException) -> None:
         if isinstance(outcome, Exception) and not isinstance(outcome, _Refused):
@@ -186,6 +199,7 @@ class _Stream:
         try:
             while self._stopped is None:
                 message, now = await self._websocket.receive(), time.monotonic()
+                self._came_at = now
                 event = self._parse(message)
                 if not self._messages.take(now):
                     await asyncio.sleep(self._messages.retry_after_s(now))
