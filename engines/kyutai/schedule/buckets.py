@@ -85,24 +85,27 @@ class Buckets:
 
 
 class StepCosts:
-    """What steps cost, as measured: the longest of the last ``RECENT`` of each size. To be given where a ``Cost`` is
-    wanted."""
+    """What steps cost, as measured: of the last ``RECENT`` of each size the longest, but for a tenth of them. Those are taken
+    for what a machine's other work costs, which no plan can avoid. To be given where a ``Cost`` is wanted."""
 
     def __init__(self) -> None:
         self._seen: dict[int, deque[float]] = {}
+        self._costs: dict[int, float] = {}
 
     def measured(self, bucket: int, took_s: float) -> None:
         """A step of this size took so long, in seconds."""
         self._seen.setdefault(bucket, deque(maxlen=RECENT)).append(took_s)
+        self._count(bucket)
 
     def doubt(self, bucket: int) -> None:
-        """Forgets the slower half of what was measured of this size and of smaller ones. What was slow once, on a machine that
-        has other work too, would be remembered for ever of a size that is not used because of it."""
+        """Forgets the slower half of what was measured of this size and of smaller ones. What was slow by chance would be
+        remembered for ever of a size that is not used because of it."""
         for size, seen in self._seen.items():
             if size <= bucket:
                 kept = sorted(seen)[: (len(seen) + 1) // 2]
                 seen.clear()
                 seen.extend(kept)
+                self._count(size)
 
     def __call__(self, bucket: int) -> float:
         """Seconds. A size that was never measured costs no more than the next larger one, nor more per slot than the next
@@ -110,13 +113,17 @@ class StepCosts:
 
         :raises ValueError: where nothing was measured yet
         """
-        if not self._seen:
+        if not self._costs:
             raise ValueError("step costs: nothing was measured yet; warm the engine up first")
-        smaller = [size for size in self._seen if size <= bucket]
-        least = max((max(self._seen[size]) for size in smaller), default=0.0)
-        if bucket in self._seen:
+        smaller = [size for size in self._costs if size <= bucket]
+        least = max((self._costs[size] for size in smaller), default=0.0)
+        if bucket in self._costs:
             return least
-        larger = min((size for size in self._seen if size > bucket), default=None)
+        larger = min((size for size in self._costs if size > bucket), default=None)
         if larger is not None:
-            return max(least, max(self._seen[larger]))
-        return max(least, max(self._seen[max(smaller)]) * bucket / max(smaller))
+            return max(least, self._costs[larger])
+        return max(least, self._costs[max(smaller)] * bucket / max(smaller))
+
+    def _count(self, bucket: int) -> None:
+        seen = sorted(self._seen[bucket])
+        self._costs[bucket] = seen[-1 - len(seen) // 10]

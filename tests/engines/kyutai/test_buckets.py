@@ -59,6 +59,15 @@ def test_costs_are_the_longest_of_late_and_never_fall_with_size():
     assert costs(8) == 0.020
 
 
+def test_a_tenth_of_the_steps_may_be_longer():
+    costs = StepCosts()
+    for number in range(20):
+        costs.measured(1, 0.5 if number < 2 else 0.01)
+    assert costs(1) == 0.01
+    costs.measured(1, 0.4)
+    assert costs(1) == 0.4
+
+
 def test_what_was_slow_once_is_forgotten_where_it_is_doubted():
     costs = StepCosts()
     for took_s in (0.02, 0.09, 0.02):
