@@ -141,7 +141,7 @@ class KyutaiTTSService(TTSService):
         reply.speech.end()
         if not reply.speech.words:
             # Nothing of it can be heard (an emoji alone). pipecat closes a context by itself only behind audio.
-            self._cancel(reply)
+            self._give_up(reply)
             await self._audio(context_id, reply, bytes(2 * self._frame_samples))
             await self._publish(context_id, reply, reply.words.finish(0.0))
             await self.remove_audio_context(context_id)
@@ -152,7 +152,7 @@ class KyutaiTTSService(TTSService):
         await super().on_turn_context_completed()
         reply = self._replies.get(context_id or "")
         if reply is not None and not reply.over and not reply.speech.ended:
-            self._cancel(reply)
+            self._give_up(reply)
 
     # Its end
 
@@ -160,7 +160,7 @@ class KyutaiTTSService(TTSService):
         """Stop the synthesis of an interrupted reply at once."""
         reply = self._replies.get(context_id)
         if reply is not None:
-            self._cancel(reply)
+            self._give_up(reply)
 
     async def on_audio_context_completed(self, context_id: str) -> None:
         """All that was there of a reply has left.
@@ -177,7 +177,7 @@ class KyutaiTTSService(TTSService):
         if isinstance(frame, InterruptionFrame):
             for context_id, reply in self._replies.items():
                 if not self.audio_context_available(context_id):
-                    self._cancel(reply)
+                    self._give_up(reply)
         await super().process_frame(frame, direction)
 
     async def stop(self, frame: EndFrame) -> None:
@@ -186,13 +186,13 @@ class KyutaiTTSService(TTSService):
             if self.audio_context_available(context_id):
                 await self.flush_audio(context_id)
             else:
-                self._cancel(reply)
+                self._give_up(reply)
         await super().stop(frame)
 
     async def cleanup(self) -> None:
         """Cancel whatever is still being spoken, and wait until its connections are closed."""
         for reply in self._replies.values():
-            self._cancel(reply)
+            self._give_up(reply)
         self._replies.clear()
         if self._closing:
             await asyncio.wait(self._closing, timeout=_CLOSE_TIMEOUT_S)
@@ -216,7 +216,7 @@ class KyutaiTTSService(TTSService):
         self._closing.discard(task)
         self._counts.open -= 1
 
-    def _cancel(self, reply: _Reply) -> None:
+    def _give_up(self, reply: _Reply) -> None:
         if not reply.over and reply.task is not None:
             reply.over = True
             self._counts.cancelled += 1

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import numpy as np
 import pytest
 from pipecat.frames.frames import (
+    CancelFrame,
     Frame,
     InterruptionFrame,
     LLMFullResponseEndFrame,
@@ -178,6 +179,17 @@ async def test_an_interruption_before_any_text_gives_the_slot_back(bench: Make, 
         await b.send(LLMFullResponseStartFrame())
         await server.until(lambda: len(server.visits) == 1)
         await b.send(InterruptionFrame())
+        await server.until(lambda: server.open == 0, within_s=5)
+        assert b.errors == []
+
+
+async def test_a_caller_who_goes_in_mid_reply_ends_the_pipeline_at_once(bench: Make, server: KyutaiServer) -> None:
+    server.pace_s = 0.005
+    async with bench() as b:
+        await b.write(REPLY * 10)
+        await b.out.wait(lambda: bool(b.out.of(TTSAudioRawFrame)))
+        await b.worker.cancel()
+        await b.out.wait(lambda: bool(b.out.of(CancelFrame)))
         await server.until(lambda: server.open == 0, within_s=5)
         assert b.errors == []
 
