@@ -126,6 +126,11 @@ class PlayoutLedger:
                 if self.on_heard is not None:
                     self.on_heard(span.utterance, span.heard_at)
 
+    def thrown_away(self) -> None:
+        """The client has dropped what it had not played. A later report passes over that, and must not count it as heard."""
+        for span in self._spans:
+            span.first_voiced_position = None
+
     def hold(self, at: float) -> None:
         """The client was told to keep what it has not played."""
         self._listener.hold(at)

@@ -136,3 +136,16 @@ def test_position_is_the_sum_of_all_samples(chunks):
         ledger.sent(samples, 0.0, speech=speech, voiced=speech)
     assert ledger.position == sum(n for n, _ in chunks)
     assert ledger.sent_s("a") == pytest.approx(sum(n for n, speech in chunks if speech) / RATE)
+
+
+def test_what_the_client_threw_away_is_not_heard_by_a_later_report():
+    ledger, heard = PlayoutLedger(8_000), []
+    ledger.on_heard = lambda utterance, at: heard.append(utterance)
+    for utterance in ("cut short", "heard"):
+        ledger.begin(utterance)
+        ledger.sent(160, 1.0, speech=True, voiced=True)
+        if utterance == "cut short":
+            ledger.thrown_away()
+    ledger.reported(320, 1.1)
+    assert heard == ["heard"]
+    assert ledger.heard_at("cut short") is None

@@ -84,6 +84,7 @@ class PhoneCall:
         self._codec = line.codec
         self._resampler = to_recogniser(line.codec.rate_hz)
         self._sink = _LineSink(line, self.closed)
+        self._sink.on_clear = lambda: self.transport.playout.thrown_away()
         self.transport = WebSocketTransport(
             self._sink,
             door=DOOR,
@@ -172,6 +173,8 @@ class _LineSink:
         self.last_line = ""
         self.deaf = False
         """Whether nobody listens any more: then nothing is written."""
+        self.on_clear: Callable[[], None] = lambda: None
+        """Called when the carrier is told to empty its buffer."""
         self._line = line
         self._closed = closed
         self._all_played = asyncio.Event()
@@ -195,6 +198,7 @@ class _LineSink:
             case "interrupted":
                 self._waiting.clear()
                 self.marks.cleared()
+                self.on_clear()
                 if not self.deaf:
                     await self._line.clear()
             case "turn_complete":
