@@ -33,6 +33,7 @@ from web.doors.phone import exotel, outbound, plivo, sms, telnyx, twilio, vonage
 from web.doors.phone.audiosocket import AudioSocketServer
 from web.doors.phone.desk import Desk
 from web.doors.phone.outbound import Dialler
+from web.doors.realtime import calls as realtime_calls
 from web.doors.realtime import client_secrets as realtime_secrets
 from web.doors.realtime import websocket as realtime_websocket
 from web.doors.realtime.client_secrets import ClientSecrets
@@ -116,6 +117,7 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
         websocket.router,
         realtime_websocket.router,
         realtime_secrets.router,
+        realtime_calls.router,
         rtvi.router,
         rtvi_start.router,
         twilio.router,
@@ -146,7 +148,7 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
             allow_origins=[o.rstrip("/") for o in settings.server.allowed_origins],
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
-            expose_headers=["Retry-After"],
+            expose_headers=["Retry-After", "Location"],
         )
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app

@@ -105,12 +105,14 @@ class Signalling:
         *,
         pc_id: str | None = None,
         restart_pc: bool = False,
+        **options: Any,
     ) -> tuple[Answer, T]:
         """Answer an offer, with the call that ``build`` made for it.
 
         Without ``pc_id`` a new call is built. Where ``build`` fails, the transport is closed and the error passed on; where
         anything fails after it, the call is told so by its transport's ``on_lost``. With ``pc_id`` the open connection is
-        renegotiated, or with ``restart_pc`` replaced, and the call is the one it belongs to.
+        renegotiated, or with ``restart_pc`` replaced, and the call is the one it belongs to. ``options`` are further ones of
+        ``WebRTCTransport``.
 
         Raises:
             BadOffer: when the offer cannot be used.
@@ -120,7 +122,9 @@ class Signalling:
             return await self._renegotiate(self._find(pc_id), pc_id, sdp, kind, restart_pc)
         if self._closing:
             raise BadOffer("the server is shutting down")
-        transport = WebRTCTransport(self._settings, ice_servers=self._ice_servers(), detach_after_s=self._detach_after_s)
+        transport = WebRTCTransport(
+            self._settings, ice_servers=self._ice_servers(), detach_after_s=self._detach_after_s, **options
+        )
         new_id = uuid.uuid4().hex
         transport.on_closed = lambda: self._forget(new_id)
         try:

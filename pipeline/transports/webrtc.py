@@ -52,14 +52,27 @@ class WebRTCTransport:
         settings: The door's settings.
         ice_servers: STUN and TURN servers for this side's candidates.
         detach_after_s: Silence (no packet, no message) after which the client is lost.
+        door: Its name in the record and the metrics.
+        dialogue: What is spoken over the data channel; by default what the client turns out to speak.
+        greets: Whether the tutor is told when the client can hear, and so speaks first.
     """
 
-    door = "webrtc"
-
     def __init__(
-        self, settings: WebRTCSettings, *, ice_servers: Sequence[RTCIceServer] = (), detach_after_s: float = 5.0
+        self,
+        settings: WebRTCSettings,
+        *,
+        ice_servers: Sequence[RTCIceServer] = (),
+        detach_after_s: float = 5.0,
+        door: str = "webrtc",
+        dialogue: Dialogue | None = None,
+        greets: bool = True,
     ) -> None:
-        self.speaks_rtvi = True
+        self.door = door
+        self._dialogue = dialogue or Dialogue(MAX_MESSAGE_CHARS)
+        self._greets = greets
+        self.speaks_rtvi = self._dialogue.language != "plain"
+        self.on_pcm: Callable[[bytes], bool] | None = None
+        """Given the learner's audio (16 kHz, 20 ms) before the call is; true keeps it from the call."""
         self.capture = CaptureClock()
         self.playout = PlayoutLedger(OUTPUT_RATE_HZ, behind_s=RECEIVER_BEHIND_S)
         self.on_command: CommandHandler | None = None
@@ -71,7 +84,6 @@ class WebRTCTransport:
         self._settings = settings
         self._ice_servers = list(ice_servers)
         self._detach_after_s = detach_after_s
-        self._dialogue = Dialogue(MAX_MESSAGE_CHARS)
         self._unsent: deque[ServerMessage | dict[str, Any]] = deque(maxlen=_MAX_UNSENT)
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch_task: asyncio.Task[None] | None = None
@@ -90,7 +102,7 @@ class WebRTCTransport:
         params = transport_params()
         self._input = WebRTCInput(params)
         self._audio = AudioCapture(
-            self.capture, self._input.take_audio, limit_s=settings.jitter_max_ms / 1000, conceal=settings.conceal_losses
+            self.capture, self._take_audio, limit_s=settings.jitter_max_ms / 1000, conceal=settings.conceal_losses
         )
         self._audio_timer: asyncio.TimerHandle | None = None
         self._audio_timer_at = 0.0
@@ -121,6 +133,10 @@ class WebRTCTransport:
     async def send(self, message: ServerMessage) -> None:
         """Send a message, or keep it until it is known how. Never raises; a client that is gone misses it."""
         self._post(message)
+
+    def post(self, event: dict[str, Any]) -> None:
+        """Send an event of the dialogue's own protocol, in its turn."""
+        self._post(event)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """End the connection after what was sent has left (half a second at most). Safe to call twice."""
@@ -205,6 +221,10 @@ class WebRTCTransport:
         self._alive_at = time.monotonic()
         self._audio.on_packet(source, sequence, timestamp, payload, self._alive_at)
         self._arm_audio_timer()
+
+    def _take_audio(self, pcm: bytes, end_s: float) -> None:
+        if self.on_pcm is None or not self.on_pcm(pcm):
+            self._input.take_audio(pcm, end_s)
 
     def _arm_audio_timer(self) -> None:
         due_at = self._audio.due_at
@@ -324,7 +344,7 @@ class WebRTCTransport:
         )
         if ready:
             self._ready = True
-            if self.on_ready is not None:
+            if self.on_ready is not None and self._greets:
                 self._spawn(self.on_ready())
 
     def _lose(self, reason: str) -> None:

@@ -389,20 +389,28 @@ class RealtimeSession:
             raise ev.ApiError("Only the assistant's spoken messages can be truncated.", code="invalid_value", param="item_id")
         if event.content_index != 0:
             raise ev.ApiError("The item has one part, 0.", code="invalid_value", param="content_index")
-        if item.status == "completed" and event.audio_end_ms > item.audio_ms + 1:
+        sent_ms = self._sent_ms(item)
+        if item.status == "completed" and event.audio_end_ms > sent_ms + 1:
             raise ev.ApiError(
-                f"Audio content of {item.audio_ms:.0f}ms is already shorter than {event.audio_end_ms}ms.",
+                f"Audio content of {sent_ms:.0f}ms is already shorter than {event.audio_end_ms}ms.",
                 code="invalid_value",
                 param="audio_end_ms",
             )
         if self.narrator.active is not None and item in self.narrator.active.output:
             self.narrator.next_reason = self.narrator.next_reason or "turn_detected"
             await call.interrupt()
-        end_ms = min(event.audio_end_ms, int(item.audio_ms))
+        end_ms = int(min(event.audio_end_ms, self._sent_ms(item)))
         text = call.truncate(item.reply, end_ms / 1000)
         if text is None:
             raise ev.ApiError("The item is too old to be truncated.", code="invalid_value", param="item_id")
         self._line.post({"type": TRUNCATED, "item": item, "text": text, "audio_end_ms": end_ms})
+
+    def _sent_ms(self, item: Item) -> float:
+        """How long an answer is, as far as it was sent or, over WebRTC, made."""
+        if not self._line.webrtc:
+            return item.audio_ms
+        reply = next((r for r in self.session.said if r.number == item.reply), None)
+        return reply.audio_s * 1000 if reply is not None else float("inf")
 
     # Responses
 
