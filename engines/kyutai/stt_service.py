@@ -47,6 +47,8 @@ from engines.wire.kyutai import Committed, Flushed, Ready, SttOut, pack
 
 log = logging.getLogger(__name__)
 
+_FLUSH_S = FRAME_S / 4
+"""Of a tick for flushes: so much longer, at the most, does a frame wait that becomes whole in the meantime."""
 _WARM_STEPS = 6  # by which each size is measured; one before them is not counted
 
 
@@ -83,7 +85,7 @@ class SttService:
             model.buckets,
             delay=model.delay,
             budget_s=FRAME_S,
-            flush_s=FRAME_S / 2,
+            flush_s=_FLUSH_S,
             waiting=waiting,
             backlog=backlog,
             silent_s=silent_s,
