@@ -26,11 +26,12 @@ from bench.engine_load import (
     Level,
     Side,
     highest_held,
+    hopeless,
     spread,
 )
 from bench.stats import percentile, ratio
 
-TRIES = 3
+TRIES = 2
 """Another process may have taken a core for a moment."""
 OPS_LIMIT = 40
 GPU_GOALS = {"stt_sessions": 600, "tts_streams": 256}
@@ -194,14 +195,14 @@ class _Trial:
         self.facts: dict[str, Any] = {}
 
     async def levels(self, kind: Kind) -> list[Level]:
-        """From the smallest number of sessions to the first that was not held."""
+        """From the smallest number of sessions to the second in a row that was not held."""
         counts = self._plan.stt_levels if kind == "stt" else self._plan.tts_levels
         # moshi's loop computes the whole batch whoever is there, so each number gets a server of its size.
         rounds = [counts] if self._side == "ours" else [(count,) for count in counts]
         found: list[Level] = []
         for some in rounds:
             found += await self._levels(kind, some)
-            if not any(self._held(kind)(level) for level in found if level.sessions == found[-1].sessions):
+            if hopeless(found, self._held(kind)):
                 break
         return found
 
@@ -243,7 +244,7 @@ class _Trial:
                     _say(f"{self._side:>5} {kind} {'held' if held else 'not held'}: {json.dumps(level.row())}")
                     if held:
                         break
-                if not held:
+                if hopeless(found, self._held(kind)):
                     break
         return found
 

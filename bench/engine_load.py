@@ -84,14 +84,14 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def highest_held(levels: Sequence[Level], held: Callable[[Level], bool]) -> int:
-    """The largest number of sessions that was held, among those below the first that was not in any of its tries; 0 where
-    there is none."""
-    best = 0
-    for count in sorted({level.sessions for level in levels}):
-        if not any(held(level) for level in levels if level.sessions == count):
-            break
-        best = count
-    return best
+    """The largest number of sessions that was held in any of its tries, 0 where there is none. Who holds more would hold less:
+    a smaller number that was not held was disturbed."""
+    return max((level.sessions for level in levels if held(level)), default=0)
+
+
+def hopeless(levels: Sequence[Level], held: Callable[[Level], bool]) -> bool:
+    """Whether two numbers were tried beyond the largest that was held."""
+    return len({level.sessions for level in levels if level.sessions > highest_held(levels, held)}) > 1
 
 
 class EngineServer:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.engine import PLANS, check, figures_of, interpreter
-from bench.engine_load import ROOT, Clients, EngineServer, Level, highest_held
+from bench.engine_load import ROOT, Clients, EngineServer, Level, highest_held, hopeless
 
 HEARD = Level(4, step_ms=[5.0] * 99, answer_ms=[30.0] * 200, flush_ms=[50.0] * 20)
 SPOKEN = Level(4, step_ms=[5.0] * 99, frames=200, audio_s=16.0, window_s=4.0, ttfa_ms=[100.0, 120.0])
@@ -35,11 +35,14 @@ def test_a_stream_is_held_where_it_has_no_hole_and_comes_in_real_time():
     assert not level(SPOKEN, 4, errors=("it went",)).held_tts()
 
 
-def test_what_is_held_ends_at_the_first_number_that_was_not_held_in_any_try():
+def test_the_largest_number_that_was_held_counts_and_two_beyond_it_are_tried():
     bad = {"missing": 3}
-    levels = [HEARD, level(HEARD, 8, **bad), level(HEARD, 8), level(HEARD, 16, **bad), level(HEARD, 32)]
-    assert highest_held(levels, Level.held_stt) == 8
+    levels = [HEARD, level(HEARD, 8, **bad), level(HEARD, 16, **bad), level(HEARD, 16), level(HEARD, 32, **bad)]
+    assert highest_held(levels, Level.held_stt) == 16
+    assert not hopeless(levels, Level.held_stt)
+    assert hopeless([*levels, level(HEARD, 64, **bad)], Level.held_stt)
     assert highest_held([level(HEARD, 1, **bad)], Level.held_stt) == 0
+    assert hopeless([level(HEARD, 1, **bad), level(HEARD, 8, **bad)], Level.held_stt)
 
 
 def test_figures_name_the_flush_at_the_number_that_both_held_and_launches_without_views():
