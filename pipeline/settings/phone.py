@@ -52,7 +52,8 @@ class PhoneSettings(Section):
 
     public_url: str | None = Field(
         None,
-        description="Where carriers reach this server, such as https://tutor.example.org. Its host opens the carriers' paths only.",
+        description="Where carriers reach this server, such as https://tutor.example.org. "
+        "Its host opens the carriers' paths only.",
     )
     lesson: str | None = Field(None, description="The lesson of calls by phone; none: tutor.lesson.")
     level: Level | None = Field(None, description="The level of callers; none: tutor.level.")
