@@ -71,7 +71,11 @@ class TtsSettings(EngineSettings):
     """Of text to speech."""
 
     port: int = Field(8089, ge=0, le=65535)
-    voices: Path | None = Field(None, description="a folder of embeddings (.safetensors)")
+    voices: str | None = Field(
+        None,
+        min_length=1,
+        description="a folder of embeddings (.safetensors), or hf://owner/name; none: the model's own",
+    )
     default_voice: str | None = None
     n_q: int | None = Field(None, ge=1, le=32, description="codebooks that are made; fewer is faster")
     temp: float = Field(0.6, ge=0)

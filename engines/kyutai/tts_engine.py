@@ -98,10 +98,10 @@ def load(settings: TtsSettings, send: Send) -> tuple[TtsEngine, dict[str, Any]]:
 
     from engines.kyutai.model.tts import BatchedTts
     from engines.kyutai.model.tts_checkpoint import load_tts
-    from engines.kyutai.model.voices import voice_names
+    from engines.kyutai.model.voices import voice_folder, voice_names
 
     parts = load_tts(settings.model, device=settings.device, dtype=getattr(torch, settings.dtype))
-    folder = settings.voices or Path(settings.model) / "voices"
+    folder = voice_folder(settings.voices or str(Path(settings.model) / "voices"), parts.voice_suffix)
     names = voice_names(folder, parts.voice_suffix)
     if not names:
         raise ValueError(f"voices: there is no *{parts.voice_suffix} in {folder}")

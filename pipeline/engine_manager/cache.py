@@ -44,15 +44,17 @@ def wanted(settings: Settings) -> list[Weights]:
 
 
 def _all(settings: Settings) -> Iterator[Weights]:
-    from pipeline.engine_manager.launch import own_values, used
+    from pipeline.engine_manager.launch import own_values, repositories, used
 
     for name, engine in used(settings).items():
         if engine.launch is None:
             continue
         named = [w.repo for w in engine.weights]
-        model = engine.model or str(own_values(name, engine).get("model", ""))
-        if is_repository(model) and model not in named:
-            yield Weights(name, model)
+        own = own_values(name, engine)
+        model = engine.model or str(own.get("model", ""))
+        for repo in (model, *repositories(own).values()):
+            if is_repository(repo) and repo not in named:
+                yield Weights(name, repo)
         for w in engine.weights:
             yield Weights(name, w.repo, tuple(w.files), w.revision)
     for owner, model in _in_process(settings):

@@ -22,6 +22,7 @@ from pipeline.settings.processes import EngineSettings
 from pipeline.settings.tree import Settings
 
 STAGES = ("stt", "llm", "tts")
+_HUB = "hf://"
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -156,6 +157,8 @@ def launch(name: str, engine: EngineSettings, settings: Settings, base: Mapping[
         **({"model": model_path(engine.model)} if engine.model else {}),
     }
     models = models_dir(settings)
+    if write:
+        _make_folder(models, 0o755)
     known = {
         **values,
         "python": sys.executable,
@@ -241,30 +244,25 @@ def own_values(name: str, engine: EngineSettings) -> dict[str, Any]:
     return {**(read_own_config(name, file) if file is not None else {}), **engine.values}
 
 
-def _folders(name: str, content: dict[str, Any], models: Path, required: bool) -> dict[str, Any]:
-    """``hf://owner/name`` in a value stands for the folder that holds this repository."""
-    result = dict(content)
-    for key, value in content.items():
-        if isinstance(value, str) and value.startswith("hf://"):
-            found = snapshot(Weights(name, value.removeprefix("hf://")), models)
-            if found is None:
-                if not required:
-                    continue
-                raise SettingsError(
-                    f"engines.{name}: {key}: {value} is not downloaded; run_agent.py models download fetches it"
-                )
-            result[key] = str(found)
-    return result
+def repositories(content: Mapping[str, Any]) -> dict[str, str]:
+    """Of an engine's own values those that are ``hf://owner/name``, by their key, and the repository's name."""
+    return {k: v.removeprefix(_HUB) for k, v in content.items() if isinstance(v, str) and v.startswith(_HUB)}
+
+
+def _folders(name: str, content: dict[str, Any], models: Path) -> dict[str, Any]:
+    """``content`` with the folders of those repositories that are there; the engine itself gets the others."""
+    there = {key: snapshot(Weights(name, repository), models) for key, repository in repositories(content).items()}
+    return {**content, **{key: str(folder) for key, folder in there.items() if folder is not None}}
 
 
 def _own_config(name: str, path: Path, values: Mapping[str, Any], settings: Settings, write: bool) -> Path:
-    content = _folders(name, {**read_own_config(name, path), **values}, models_dir(settings), write)
+    content = _folders(name, {**read_own_config(name, path), **values}, models_dir(settings))
     folder = settings.data_dir.expanduser().resolve() / "engines"
     file = folder / f"{name}.yaml"
     if not write:
         return file
+    _make_folder(folder, 0o700)
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.suppress(FileNotFoundError):
             file.unlink()
         file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
@@ -272,3 +270,10 @@ def _own_config(name: str, path: Path, values: Mapping[str, Any], settings: Sett
     except OSError as e:
         raise SettingsError(f"{file}: cannot be written: {(e.strerror or str(e)).lower()}") from None
     return file
+
+
+def _make_folder(folder: Path, mode: int) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=mode)
+    except OSError as e:
+        raise SettingsError(f"{folder}: cannot be made: {(e.strerror or str(e)).lower()}") from None

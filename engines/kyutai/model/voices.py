@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import snapshot_download
 from moshi.conditioners import ConditionAttributes, TensorCondition
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -26,10 +27,26 @@ from torch import Tensor
 from engines.kyutai.model.interface import Floats
 from engines.kyutai.model.transformer import CrossKeys, cross_keys
 
+HUB = "hf://"
 TENSOR = "speaker_wavs"
 """What a voice is called in its file and among the model's conditions."""
 SPEAKERS = 5
 """Voices that the model can be shown at once, for dialogues; one is used here, the others are left out as in training."""
+
+
+def voice_folder(voices: str, suffix: str) -> Path:
+    """Where the voices are: ``voices`` itself, or for ``hf://owner/name`` the folder of this repository on the hub, of which
+    the files of this model's voices are downloaded where they are not there.
+
+    :raises ValueError: where the repository cannot be had
+    """
+    if not voices.startswith(HUB):
+        return Path(voices)
+    try:
+        return Path(snapshot_download(voices.removeprefix(HUB), allow_patterns=f"*{suffix}"))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"voices: {voices} cannot be had from the hub: {reason}") from error
 
 
 def voice_names(folder: Path | str, suffix: str) -> dict[str, Path]:

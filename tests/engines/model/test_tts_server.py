@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import subprocess
@@ -168,6 +169,7 @@ async def test_many_who_go_in_the_middle_leave_nothing(speaker):
     [
         ({"default_voice": "eve"}, 1, "default_voice: there is no eve in .*; there are: ada.wav, ben.wav, den/cleo.wav"),
         ({"voices": "nowhere"}, 1, r"voices: there is no \*.*safetensors in nowhere"),
+        ({"voices": "hf://nobody/voices"}, 1, "voices: hf://nobody/voices cannot be had from the hub: "),
         ({"model": "nothing/at-all-here"}, 1, "nothing/at-all-here"),
         ({"n_q": 99}, 2, "n_q"),
     ],
@@ -179,3 +181,20 @@ def test_what_cannot_be_served_is_said_in_one_line(folder, settings, code, why):
     last = done.stderr.strip().splitlines()[-1]
     assert re.search(why, last), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_voices_of_a_repository_are_those_that_were_downloaded(folder, tmp_path):
+    """In the layout of the hub's library, and without a network."""
+    repository = tmp_path / "models--some--voices"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0123abcd")
+    (repository / "snapshots").mkdir()
+    (repository / "snapshots" / "0123abcd").symlink_to(folder / "voices", target_is_directory=True)
+    program = (
+        "import sys; from engines.kyutai.model.voices import voice_folder, voice_names;"
+        "print(list(voice_names(voice_folder(*sys.argv[1:]), sys.argv[2])))"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", program, "hf://some/voices", VOICE_SUFFIX]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.stdout.strip() == str(list(VOICES)), done.stderr
