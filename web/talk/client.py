@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
-import json
-import ssl
 import time
 from collections.abc import Callable
 from typing import Any, Literal
-from urllib.parse import SplitResult, parse_qs, urlsplit
 
+from web.parley_client import Server, refusal
 from web.talk.errors import TalkError
 from web.talk.listening import HeardLog, Pcm16
 from web.talk.microphone import Microphone
+
+__all__ = ["AudioHandler", "Server", "TalkClient", "refusal"]
 
 AudioHandler = Callable[[Pcm16, int, float], None]
 """Called with mono pcm16, its rate in Hz, and the monotonic time at which it arrived."""
@@ -23,76 +21,6 @@ AudioHandler = Callable[[Pcm16, int, float], None]
 REPORT_S = 0.25
 """How often a client that reports its playout does so while the tutor speaks, as the page does."""
 _SPEAKING_S = 0.5
-
-
-class Server:
-    """Where a server is, from what a person types: ``http(s)://``, ``ws(s)://`` or a bare ``host:port``.
-
-    ``?token=…`` in the URL is the server's shared secret; it is sent as a bearer token, never in a request's path.
-    """
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url if "//" in url else f"//{url}")
-        scheme = {"": "http", "http": "http", "ws": "http", "https": "https", "wss": "https"}.get(parts.scheme)
-        try:
-            port = parts.port
-        except ValueError:
-            port = -1
-        if scheme is None or not parts.hostname or port == -1:
-            raise TalkError(f"{url}: not a server's address; one looks like http://localhost:7860")
-        self._secure = scheme == "https"
-        self._at = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        self._at += f":{port}" if port is not None else ""
-        self._path = _base_path(parts)
-        self.loopback = _is_loopback(parts.hostname)
-        token = parse_qs(parts.query).get("token", [""])[0]
-        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
-
-    def http(self, path: str) -> str:
-        """The HTTP URL of ``path``."""
-        return f"http{'s' if self._secure else ''}://{self._at}{self._path}{path}"
-
-    def ws(self, path: str) -> str:
-        """The WebSocket URL of ``path``."""
-        return f"ws{'s' if self._secure else ''}://{self._at}{self._path}{path}"
-
-    def tls(self) -> ssl.SSLContext | None:
-        """TLS settings, ``None`` for plain connections. On loopback a self-signed certificate is as good as any."""
-        if not self._secure:
-            return None
-        context = ssl.create_default_context()
-        if self.loopback:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
-
-
-def _base_path(parts: SplitResult) -> str:
-    path = parts.path.rstrip("/")
-    for known in ("/ws/conversation", "/api/offer"):  # people paste the whole address
-        path = path.removesuffix(known)
-    return path
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
-
-
-def refusal(status: int, body: str, retry_after: str | None) -> str:
-    """An HTTP refusal in words, from an RFC 9457 problem body where there is one."""
-    detail = ""
-    with contextlib.suppress(ValueError):
-        problem = json.loads(body)
-        if isinstance(problem, dict):
-            detail = str(problem.get("detail") or problem.get("title") or "")
-    text = f"refused with {status}" + (f": {detail[:300]}" if detail else "")
-    if status == 429:
-        text += f" (try again in {retry_after} s)" if retry_after else " (the server is full; try again later)"
-    return text
 
 
 class TalkClient:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from web.parley_client import CallError
 
-class TalkError(Exception):
-    """The call could not be made or did not go to its end; the text is one line that says why."""
+TalkError = CallError
+"""The call could not be made or did not go to its end; the text is one line that says why."""
