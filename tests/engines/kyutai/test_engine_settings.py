@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,13 @@ def test_an_error_is_one_line(tmp_path: Path, text: str, says: str) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"none\.yaml: No such file"):
         read_settings(tmp_path / "none.yaml", SttSettings)
+
+
+def test_the_page_of_the_engines_has_every_setting() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "engines.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert {*SttSettings.model_fields, *TtsSettings.model_fields} <= listed
 
 
 def run(config: Path) -> subprocess.CompletedProcess[str]:
