@@ -170,6 +170,16 @@ async def test_calls_are_off_unless_a_carrier_is_chosen(serve):
     assert "phone.outbound.carrier" in problem(await place(server), 404, "outbound-off")
 
 
+async def test_nobody_is_rung_up_twice_at_once(serve, api):
+    server = await serve(phone=phone(api, "vonage"))
+    api.hold.clear()
+    calls = [asyncio.create_task(place(server)) for _ in range(5)]
+    await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+    api.hold.set()
+    assert sorted((await call).status_code for call in calls) == [201, 409, 409, 409, 409]
+    assert len(api.calls) == 1
+
+
 async def test_calls_are_rare(serve, api):
     server = await serve(phone=phone(api, "plivo", outbound={"per_minute": 2}))
     for number in ("+49301234561", "+49301234562"):

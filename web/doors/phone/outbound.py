@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import httpx
@@ -62,7 +64,7 @@ class Dialler:
         rate = settings.outbound.per_minute
         self._allowance = Bucket(rate, rate / 60)
         self._http: httpx.AsyncClient | None = None
-        self._calling: dict[str, PhoneEntry] = {}
+        self._calling: dict[str, PhoneEntry | None] = {}
 
     def api(self, carrier: str) -> CarrierApi:
         """A carrier's API, over connections that are kept."""
@@ -91,19 +93,30 @@ class Dialler:
                 retry_after_s=self._allowance.retry_after_s(now),
             )
 
-    def check_free(self, number: str) -> None:
-        """Nobody is rung up twice.
+    @contextlib.contextmanager
+    def calling(self, number: str) -> Iterator[Callable[[PhoneEntry], None]]:
+        """Nobody is rung up twice: ``number`` is taken until the block is left, and if it gave a call, until that has ended.
 
         Raises:
             ProblemError: 409, a call to ``number`` has not ended.
         """
-        self._calling = {n: e for n, e in self._calling.items() if e.session is not None and e.session.state != "ended"}
+        self._calling = {n: e for n, e in self._calling.items() if e is None or _is_open(e)}
         if number in self._calling:
             raise ProblemError(409, f"a call to {number} has not ended", kind="being-called", title="Being called")
+        self._calling[number] = None
 
-    def calling(self, number: str, entry: PhoneEntry) -> None:
-        """``number`` is being called."""
-        self._calling[number] = entry
+        def keep(entry: PhoneEntry) -> None:
+            self._calling[number] = entry
+
+        try:
+            yield keep
+        finally:
+            if self._calling.get(number) is None:
+                self._calling.pop(number, None)
+
+
+def _is_open(entry: PhoneEntry) -> bool:
+    return entry.session is not None and entry.session.state != "ended"
 
 
 def may_call(number: str, prefixes: list[str]) -> bool:
@@ -140,12 +153,11 @@ async def place_call(request: Request, body: NewCall) -> PlacedCall:
     if body.lesson is not None and state.ready and body.lesson not in state.sessions.lessons:
         there_are = ", ".join(sorted(state.sessions.lessons))
         raise unknown_lesson(UnknownLesson(f"unknown lesson {body.lesson!r}; there are: {there_are}"))
-    dialler = state.dialler
-    dialler.check_free(body.to)
-    count_session(request)
-    dialler.take(time.monotonic())
-    entry = await state.phone.reserve(carrier, body.to, Wanted(body.lesson or phone.lesson, body.level or phone.level))
-    dialler.calling(body.to, entry)
+    with state.dialler.calling(body.to) as keep:
+        count_session(request)
+        state.dialler.take(time.monotonic())
+        entry = await state.phone.reserve(carrier, body.to, Wanted(body.lesson or phone.lesson, body.level or phone.level))
+        keep(entry)
     base, about = f"{phone.public_url}/phone/{carrier}", f"{PLACED}={entry.call_id}"
     order = Order(
         to=body.to,
@@ -156,7 +168,7 @@ async def place_call(request: Request, body: NewCall) -> PlacedCall:
         detect_machines=outbound.hang_up_on_machines,
     )
     try:
-        call_id = await dialler.api(carrier).place(order)
+        call_id = await state.dialler.api(carrier).place(order)
     except BaseException as e:
         if entry.session is not None:
             await entry.session.discard()
