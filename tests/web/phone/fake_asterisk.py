@@ -1,6 +1,6 @@
-"""A stand-in for an Asterisk, written from its public pages ("AudioSocket" under Channel Drivers, "AudioSocket()" under Dialplan
-Applications): it connects, names the call, sends a frame of the caller's voice every 20 ms and passes on to the caller each frame
-as it comes. It checks every byte that it is sent against those pages.
+"""A stand-in for an Asterisk, written from its public pages ("AudioSocket" under Channel Drivers, "AudioSocket()" under
+Dialplan Applications): it connects, names the call, sends a frame of the caller's voice every 20 ms and passes on to the caller
+each frame as it comes. It checks every byte that it is sent against those pages.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ class FakeAsterisk:
                     case kind:
                         raise AssertionError(f"an Asterisk takes no frame of kind {kind:#04x}")
         except asyncio.IncompleteReadError as e:
-            assert not e.partial, "half a frame"
+            if e.partial:
+                raise AssertionError(f"half a frame: {e.partial!r}") from e
         except OSError:
             pass
         finally:

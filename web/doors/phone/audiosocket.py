@@ -8,6 +8,7 @@ leaves as it is due, and what was heard is told by when it left.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -19,6 +20,7 @@ from pipeline.engine import AtCapacity
 from pipeline.metrics import prometheus
 from pipeline.settings.exchange import AudioSocketSettings
 from pipeline.transports.pacing import SpeedMeter
+from pipeline.transports.websocket import CLOSE_TIMEOUT_S
 from web.doors.phone import audiosocket_wire as wire
 from web.doors.phone.call import PhoneCall
 from web.doors.phone.carrier import Audio, BadFrame, Digit, Event, Failed, Started, Stopped
@@ -35,6 +37,8 @@ VOICE_WITHIN_S = 1.0
 """How long the caller's first audio is waited for, which says at what rate to answer; after that it is ``DEFAULT_RATE_HZ``."""
 DEFAULT_RATE_HZ = 8_000
 CLOSE_WITHIN_S = 2.0
+KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Seconds, seconds and times, where the system has them: a machine that went down says no goodbye."""
 MAX_STRANGERS = 100
 """Connections at a time that have not named their call; a further one is closed at once."""
 READ_BYTES = 65_536
@@ -159,6 +163,13 @@ class _SocketLine:
         await _close(self._writer)
 
 
+def _watch_over(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
 async def _close(writer: asyncio.StreamWriter) -> None:
     """Say that the call is over, and end the connection. Never raises."""
     try:
@@ -188,6 +199,7 @@ class _Connection:
         self._budget = Bucket(FRAMES, FRAMES_PER_S)
         self._stopped: str | None = None
         writer.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        _watch_over(writer.get_extra_info("socket"))
 
     async def run(self) -> None:
         """Serve until either side hangs up."""
@@ -205,11 +217,13 @@ class _Connection:
         outcome: str | BaseException = "the connection ended"
         try:
             await asyncio.wait({reader, closed}, return_when=asyncio.FIRST_COMPLETED)
+            # A line that was hung up ends the reader by itself, unless the other side has stalled.
+            await asyncio.wait({reader}, timeout=CLOSE_TIMEOUT_S + 1.0)
         finally:
             for task in (reader, closed):
                 task.cancel()
-            outcome = (await asyncio.gather(reader, closed, return_exceptions=True))[0] or outcome
-            await self._finish(call, outcome)
+            ended = (await asyncio.gather(reader, closed, return_exceptions=True))[0]
+            await self._finish(call, outcome if isinstance(ended, asyncio.CancelledError) else ended)
 
     def _note_refusal(self, error: Exception) -> None:
         peer = self._writer.get_extra_info("peername")
