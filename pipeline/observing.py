@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,7 @@ LAST_PACKETS_S = 0.1
 """After an interruption, packets that were on their way have left within this time."""
 CLAUSE_ENDS = (".", "!", "?", ":", ";", "…")
 """Marks behind which any voice speaks what it has."""
+INSERTED_KEPT = 64
 UNHEARD_VOICE_S = 0.5
 """Voice of at least this length without any word is worth a "please say it again"; less is taken for noise."""
 
@@ -89,6 +91,8 @@ class Reply:
     """... and whether that was waited for."""
     house: bool = False
     """A line of the house (an apology, a farewell) and no answer."""
+    passed: bool = False
+    """Its end has passed the whole chain."""
     acted: bool = False
     """Functions were asked for with it."""
     number: int = -1
@@ -153,6 +157,7 @@ class CallObserver:
         """Whether a voice over the tutor gets the turn only after a verdict, which this observer is then told of."""
         # What the LLM writes, and what follows from it, where it answers a guess.
         self._unsaid: Gate[_Written | Callable[[], None]] = Gate()
+        self._inserted: deque[dict[str, Any]] = deque(maxlen=INSERTED_KEPT)
         self.silent = False
         """Whether replies are only to be read, and no sound of them is owed."""
 
@@ -227,6 +232,7 @@ class CallObserver:
     def insert_message(self, index: int, message: dict[str, Any]) -> None:
         """Put a message into the conversation, where nothing was said just now; the record does not get it."""
         messages = list(self._session.context.messages)
+        self._inserted.append(message)
         messages.insert(index, message)
         self._set_messages(messages, index, 1)
 
@@ -554,7 +560,9 @@ class CallObserver:
             return
         if good and not reply.house and reply.utterance is not None:
             self._session.faults_in_a_row = 0
-        self._unsettled = reply
+        # At once, since the client may now go on; and again behind what the stock aggregator has yet to add.
+        self._settle(reply)
+        self._unsettled = None if reply.passed else reply
         if reply.text.strip():
             await self._show_words(reply, everything=True)
             reply.turn = self._session.take_turn(
@@ -671,6 +679,8 @@ class CallObserver:
         return True
 
     def _on_assistant(self, _processor: Any, frame: Frame) -> None:
+        if isinstance(frame, LLMFullResponseEndFrame) and self._unsettled is None and self._reply is not None:
+            self._reply.passed = self._reply.complete
         if isinstance(frame, (InterruptionFrame, LLMFullResponseEndFrame)):
             self._settle_context()
         if isinstance(frame, InterruptionFrame):
@@ -679,18 +689,26 @@ class CallObserver:
     def _settle_context(self) -> None:
         """Put what was heard, with its punctuation, in place of what the stock aggregator gathered from word frames."""
         reply, self._unsettled = self._unsettled, None
-        if reply is None:
-            return
+        if reply is not None:
+            self._settle(reply)
+
+    def _settle(self, reply: Reply) -> None:
         text = reply.text.strip() if reply.cut_to is None else reply.cut_to
         messages = list(self._session.context.messages)
         head, tail = messages[: reply.context_start], messages[reply.context_start :]
-        tail = [m for m in tail if not (isinstance(m, dict) and m.get("role") == "assistant" and not m.get("tool_calls"))]
+        tail = [m for m in tail if not (isinstance(m, dict) and self._is_stock(m))]
         if text:
-            reply.message = {"role": "assistant", "content": text}
+            reply.message = reply.message or {"role": "assistant", "content": text}
+            reply.message["content"] = text
             head.append(reply.message)  # type: ignore[arg-type]
         self._session.context.set_messages(head + tail)
         # Messages that moved behind the reply are new to the record only if they were before.
         self._session.messages_recorded = min(self._session.messages_recorded, len(head) + len(tail))
+
+    def _is_stock(self, message: dict[str, Any]) -> bool:
+        """Whether the stock aggregator put it there, and neither the client nor a function that was asked for."""
+        mine = message.get("role") != "assistant" or bool(message.get("tool_calls"))
+        return not mine and not any(message is inserted for inserted in self._inserted)
 
     # Metrics and the end
 

@@ -1,0 +1,103 @@
+"""Who is let in: the server's token, as a header or as a browser's subprotocol, and ephemeral keys."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from tests.web.realtime.conftest import session
+from web.doors.realtime.client_secrets import ClientSecrets, key_in_subprotocols
+from web.doors.realtime.config import Config
+
+TOKEN = "sesame-open-1"
+
+
+def test_a_key_is_good_until_it_expires() -> None:
+    keys = ClientSecrets(keep=2)
+    first, made = keys.make(Config(speed=1.25), 60.0, now=1_000.0)
+    assert first.startswith("ek_")
+    assert made.expires_at == 1_060.0
+    assert keys.get(first, 1_059.9) == made
+    assert keys.get(first, 1_060.0) is None
+    assert keys.get("ek_of_nobody", 1_000.0) is None
+    keys.make(Config(), 60.0, now=1_061.0)
+    assert len(keys) == 1
+    second, _ = keys.make(Config(), 60.0, now=1_062.0)
+    keys.make(Config(), 60.0, now=1_063.0)
+    assert len(keys) == 2
+    assert keys.get(second, 1_064.0) is not None
+
+
+def test_a_key_among_subprotocols() -> None:
+    assert key_in_subprotocols("realtime, openai-insecure-api-key.abc, other") == "abc"
+    assert key_in_subprotocols("realtime") is None
+    assert key_in_subprotocols(None) is None
+
+
+@pytest.fixture
+async def locked(own_server: Any) -> Any:
+    return await asyncio.to_thread(own_server, PARLEY_AUTH__TOKEN=TOKEN)
+
+
+async def test_keys_open_the_realtime_doors_and_no_others(locked: Any) -> None:
+    async with session(locked.url, key=TOKEN) as client:
+        assert client.seen[0]["session"]["object"] == "realtime.session"
+    with pytest.raises(InvalidStatus) as refused:
+        async with session(locked.url, key="wrong"):
+            pass
+    assert refused.value.response.status_code == 401
+    async with AsyncOpenAI(base_url=f"{locked.url}/v1", api_key=TOKEN) as openai:
+        wanted: Any = {"type": "realtime", "output_modalities": ["text"], "audio": {"input": {"turn_detection": None}}}
+        made = await openai.realtime.client_secrets.create(
+            session=wanted, expires_after={"anchor": "created_at", "seconds": 60}
+        )
+        assert made.value.startswith("ek_")
+        brief = await openai.realtime.client_secrets.create(expires_after={"anchor": "created_at", "seconds": 10})
+    async with session(locked.url, key=made.value) as client:
+        configured = client.seen[0]["session"]
+        assert configured["output_modalities"] == ["text"]
+        assert configured["audio"]["input"].get("turn_detection") is None
+        assert (await client.respond())["status"] == "completed"
+        assert client.audio == b""
+    async with AsyncOpenAI(base_url=f"{locked.url}/v1", api_key=made.value, max_retries=0) as openai:
+        with pytest.raises(Exception, match="401"):
+            await openai.realtime.client_secrets.create()
+    assert locked.wait_for(lambda: brief.expires_at, "a time")
+    address = f"ws{locked.url.removeprefix('http')}/v1/realtime?model=parley"
+    for key in (TOKEN, made.value):
+        protocols: Any = ["realtime", f"openai-insecure-api-key.{key}"]
+        async with connect(address, subprotocols=protocols) as socket:
+            assert socket.subprotocol == "realtime"
+            assert json.loads(await socket.recv())["type"] == "session.created"
+    with pytest.raises(InvalidStatus):
+        async with connect(address, subprotocols=["realtime", "openai-insecure-api-key.ek_wrong"]):  # type: ignore[list-item]
+            pass
+    assert TOKEN not in locked.log.read_text()
+    assert made.value not in locked.log.read_text()
+
+
+async def test_what_cannot_be_configured_gets_no_key(server: Any) -> None:
+    async with AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as openai:
+        with pytest.raises(Exception, match="follows its lessons") as refused:
+            await openai.realtime.client_secrets.create(session={"type": "realtime", "instructions": "You are a pirate"})
+        assert refused.value.status_code == 400  # type: ignore[attr-defined]
+        assert refused.value.body["param"] == "session.instructions"  # type: ignore[attr-defined]
+        with pytest.raises(Exception, match="greater than or equal to 10"):
+            await openai.realtime.client_secrets.create(expires_after={"anchor": "created_at", "seconds": 1})
+
+
+@pytest.mark.parametrize(
+    "query", [{"lesson": "nowhere"}, {"level": "expert"}, {"call_id": "rtc_1"}, {"intent": "transcription"}]
+)
+async def test_an_address_that_cannot_be_served_is_refused(server: Any, query: dict[str, str]) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with session(server.url, query=query):
+            pass
+    assert refused.value.response.status_code == 400
+    assert next(iter(query)) in refused.value.response.body.decode()
