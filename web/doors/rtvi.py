@@ -54,6 +54,8 @@ PIECES, PIECES_PER_S = 2_000, 1_000.0
 READ_SPEED = 100.0
 CLOSE_REASON_BYTES = 123
 ABUSE, TOO_BIG, TRY_LATER, FAILED = 1008, 1009, 1013, 1011
+HUNG_UP = (1000, 1005)
+"""How a client SDK closes the socket in its ``disconnect``. A page that is left (1001) or a lost network may come back."""
 
 
 class _Expelled(Exception):
@@ -125,6 +127,8 @@ class _Client:
         self._writer = Writer()
         self._sink = _Sink(websocket, self._writer)
         self._transport: RtviTransport | None = None
+        self._session: Session | None = None
+        self._hung_up = False
         self._requests: Requests | None = None
         self._notices: list[str] = []
         self._strikes = Bucket(STRIKES, STRIKES_PER_S)
@@ -156,6 +160,8 @@ class _Client:
             await self._requests.close()
         if self._transport is not None:
             await self._transport.lost(reason)
+            if self._hung_up and self._session is not None:
+                self._session.end_soon("ended by the learner")
             await self._transport.close(FAILED if failed else 1000, reason)
         else:
             await self._sink.close(FAILED if failed else 1000, reason)
@@ -174,6 +180,7 @@ class _Client:
                 if message["type"] == "websocket.disconnect":
                     raise WebSocketDisconnect(message.get("code", 1005))
         except WebSocketDisconnect as e:
+            self._hung_up = e.code in HUNG_UP
             return f"the client closed the connection ({e.code})"
         except _Expelled as e:
             await self._expel(e)
@@ -250,7 +257,7 @@ class _Client:
             if session.state == "new":
                 await session.discard()
             raise
-        self._transport = transport
+        self._session, self._transport = session, transport
         self._requests = Requests(session, transport, self._writer)
         return True
 

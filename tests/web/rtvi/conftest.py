@@ -13,6 +13,8 @@ import pipecat.frames.protobufs.frames_pb2 as protobufs
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.running_server import own_server, server, server_env  # noqa: F401  (fixtures)
+
 LIVENESS_S = 20.0
 READY = {"version": "1.2.0", "about": {"library": "test"}}
 
@@ -89,13 +91,13 @@ def packed(**fields: Any) -> bytes:
 
 @pytest.fixture
 def rtvi_chat() -> Callable[..., Any]:
-    """``rtvi_chat(server, query, ready=, text=)``: a connection that has said its ``client-ready`` unless told otherwise."""
+    """``rtvi_chat(running, query, ready=, text=)``: a connection that has said its ``client-ready`` unless told otherwise."""
 
     @contextlib.asynccontextmanager
     async def chat(
-        server: Any, query: str = "", *, ready: bool = True, text: bool = False, **options: Any
+        running: Any, query: str = "", *, ready: bool = True, text: bool = False, **options: Any
     ) -> AsyncIterator[RtviChat]:
-        url = f"ws://127.0.0.1:{server.port}/ws/rtvi{query}"
+        url = f"ws://127.0.0.1:{running.port}/ws/rtvi{query}"
         async with connect(url, max_size=None, max_queue=None, **options) as socket:
             client = RtviChat(socket, text=text)
             if ready:

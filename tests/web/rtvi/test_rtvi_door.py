@@ -114,6 +114,16 @@ async def test_disconnect_makes_the_report_and_closes(serve, rtvi_chat):
     assert server.state.sessions.active == 0
 
 
+async def test_a_client_that_hangs_up_ends_the_session(serve, rtvi_chat):
+    server = await serve()
+    async with rtvi_chat(server) as chat:
+        await chat.until("bot-started-speaking")
+        session = server.state.sessions.get(chat.seen[0]["data"]["session_id"])
+        await chat.socket.close(1000)
+    await server.until(lambda: session.state == "ended", "the session ends")
+    assert session.record.end_reason == "ended by the learner"
+
+
 async def test_a_lost_client_takes_its_session_up_again(serve, rtvi_chat):
     server = await serve()
     async with rtvi_chat(server) as chat:
@@ -121,6 +131,7 @@ async def test_a_lost_client_takes_its_session_up_again(serve, rtvi_chat):
         await chat.until("server-message", type="turn_complete")
         await chat.send("send-text", {"content": "remember me"})
         await chat.until("server-message", type="ai_text", text="Answer 1.")
+        await chat.socket.close(1001)
     async with rtvi_chat(server, f"?resume={hello['resume_token']}") as chat:
         again = chat.seen[0]["data"]
         assert (again["session_id"], again["resumed"]) == (hello["session_id"], True)
