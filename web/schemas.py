@@ -154,12 +154,22 @@ class Gpu(BaseModel):
     temperature_c: float | None
 
 
+class GpuEngine(BaseModel):
+    """What an engine that was started here is to take of a GPU."""
+
+    name: str
+    gpu: int = Field(description="The index of the GPU.")
+    memory_gb: float | None = Field(description="GB (10⁹ bytes) by its settings; null: nobody knows.")
+    state: str = Field(examples=["ready"])
+
+
 class GpuInfo(BaseModel):
     """The GPUs of the machine; ``reason`` says why there are none."""
 
     available: bool = Field(examples=[False])
     reason: str | None = Field(None, examples=["nvidia-smi is not installed"])
     gpus: list[Gpu] = Field(default_factory=list)
+    engines: list[GpuEngine] = Field(default_factory=list)
 
 
 class SystemInfo(BaseModel):

@@ -100,7 +100,7 @@ def free_slots(engines: Engines) -> bool:
 async def test_a_call_is_heard_answered_interrupted_and_leaves_nothing(engines: Engines, join: Any) -> None:
     processes = engines.processes()
     assert {name: p["state"] for name, p in processes.items()} == {"llm": "ready", "stt": "ready", "tts": "ready"}
-    assert engines.server.get("/gpu").keys() == {"available", "reason", "gpus"}
+    assert engines.server.get("/gpu")["engines"] == [], "they compute on the processor"
     assert engines.metric("stt", "kyutai_stt_slots") == engines.metric("tts", "kyutai_tts_slots") == SLOTS
     finals = engines.stage("stt")["finals"]
 

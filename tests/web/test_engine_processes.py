@@ -28,7 +28,9 @@ def processes(body: dict[str, Any]) -> dict[str, str]:
 
 
 async def test_an_engine_is_started_waited_for_unloaded_and_loaded_again(serve, tmp_path):
-    server = await serve(ready=False, tts={"engine": "kyutai"}, processes={"tts": little("load_s=2"), "side": little()})
+    server = await serve(
+        ready=False, tts={"engine": "kyutai"}, processes={"tts": little("load_s=2"), "side": {**little(gpu=1), "gpu_gb": 4.9}}
+    )
     async with server.http() as http:
         first = (await http.get("/status")).json()
         assert set(processes(first)) == {"tts", "side"}
@@ -43,6 +45,8 @@ async def test_an_engine_is_started_waited_for_unloaded_and_loaded_again(serve, 
         assert not tts["url"].endswith(":0")
         assert tts["restarts"] == 0
         assert (await http.get("/ready")).status_code == 200
+        shown = (await http.get("/gpu")).json()["engines"]
+        assert shown == [{"name": "side", "gpu": 1, "memory_gb": 4.9, "state": "ready"}]
 
         unloaded = (await http.post("/models/unload", json={"engine": "tts"})).json()
         assert processes(unloaded) == {"tts": "stopped", "side": "ready"}

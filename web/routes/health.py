@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import platform
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +18,16 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pipeline.engine_manager.cards import read_cards
+from pipeline.engine_manager.gpu import needs_of
 from pipeline.headroom import Verdict
 from pipeline.loading import UNLOADED_RETRY_S
+from pipeline.settings.load import SettingsError
 from web.problems import Problem, ProblemError
 from web.routes.page import app_version
 from web.schemas import (
     EngineInfo,
     Gpu,
+    GpuEngine,
     GpuInfo,
     HeadroomInfo,
     Health,
@@ -147,10 +152,28 @@ def _store(state: WebState) -> StoreInfo:
 
 
 @router.get("/gpu")
-async def gpu() -> GpuInfo:
-    """The GPUs, by nvidia-smi."""
+async def gpu(request: Request) -> GpuInfo:
+    """The GPUs, by nvidia-smi, and what the engines that were started here are to take of them."""
+    state = state_of(request)
     cards, reason = await asyncio.to_thread(read_cards)
-    return GpuInfo(available=bool(cards), reason=reason, gpus=[Gpu(**asdict(card)) for card in cards])
+    engines = await asyncio.to_thread(_gpu_engines, state, {card.index: card.total_gb for card in cards})
+    return GpuInfo(available=bool(cards), reason=reason, gpus=[Gpu(**asdict(card)) for card in cards], engines=engines)
+
+
+def _gpu_engines(state: WebState, sizes_gb: Mapping[int, float | None]) -> list[GpuEngine]:
+    try:
+        needs = needs_of(state.settings)
+    except SettingsError:  # An engine's own file went after the start.
+        return []
+    states = {server.name: server.state for server in state.manager.statuses()}
+    found = []
+    for need in needs:
+        # A share of a card of unknown size is an unknown amount.
+        size_gb = sizes_gb.get(need.card) or state.settings.gpu.memory_gb or math.nan
+        takes_gb = need.takes_gb(size_gb)
+        known_gb = None if takes_gb is None or math.isnan(takes_gb) else round(takes_gb, 1)
+        found.append(GpuEngine(name=need.name, gpu=need.card, memory_gb=known_gb, state=states.get(need.name, "stopped")))
+    return found
 
 
 @router.get("/system")
