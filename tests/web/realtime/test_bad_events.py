@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 from typing import Any
 
@@ -164,6 +165,14 @@ async def answered(socket: ClientConnection) -> bool:
                 return True
 
 
+async def closed(socket: ClientConnection) -> int | None:
+    """The code with which the server closes."""
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await asyncio.wait_for(socket.recv(), 20)
+    return socket.close_code
+
+
 async def test_binary_truncated_and_giant_messages(server: RunningServer) -> None:
     socket = await raw(server)
     for bad in (
@@ -181,20 +190,15 @@ async def test_binary_truncated_and_giant_messages(server: RunningServer) -> Non
         assert event["error"]["type"] == "invalid_request_error"
     assert await answered(socket)
     await socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": "A" * 1_100_000}))
-    with pytest.raises(ConnectionClosed):
-        while True:
-            await asyncio.wait_for(socket.recv(), 20)
-    assert socket.close_code == 1009
+    assert await closed(socket) == 1009
 
 
 async def test_who_sends_nothing_but_nonsense_is_expelled(server: RunningServer) -> None:
     socket = await raw(server)
-    with pytest.raises(ConnectionClosed):
+    with contextlib.suppress(ConnectionClosed):
         for _ in range(200):
             await socket.send("{}")
-        while True:
-            await asyncio.wait_for(socket.recv(), 20)
-    assert socket.close_code == 1008
+    assert await closed(socket) == 1008
 
 
 @given(st.lists(EVENTS, min_size=1, max_size=20))
@@ -218,4 +222,4 @@ async def test_sessions_that_come_and_go_leave_nothing(server: RunningServer) ->
 
     for _ in range(5):
         await asyncio.gather(*(come_and_go() for _ in range(4)))
-    await asyncio.to_thread(server.wait_for, lambda: server.get("/status")["calls"]["active"] == 0, "all calls have ended")
+    await asyncio.to_thread(server.wait_for, lambda: server.get("/status")["active_calls"] == 0, "all calls have ended")
