@@ -26,6 +26,7 @@ BENCHES = {
     "turns": "bench.turns",
     "barge": "bench.barge",
     "engine": "bench.engine",
+    "narrowband": "bench.narrowband",
 }
 """Modules with ``async def run(quick, server_cores)``, which gives figures, peer, ratios and, where it judges, checks."""
 

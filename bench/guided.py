@@ -227,7 +227,7 @@ def figures(clips: Sequence[Clip], heard: Heard) -> dict[str, Any]:
         ("accepted_right_at_10", judged.accepted),
         ("let_through", judged.let_through),
     ):
-        out[name] = _mean(by_speaker)
+        out[name] = mean_of(by_speaker)
         out[f"{name}_ci95"] = mean_ci(by_speaker)
     inside = [t for t in heard.trials if t.draw.inside]
     out["no_result"] = round(sum(t.best is None for t in inside) / len(inside), 3)
@@ -239,9 +239,9 @@ def figures(clips: Sequence[Clip], heard: Heard) -> dict[str, Any]:
 def shipped(judged: Judged) -> dict[str, Any]:
     """The same with the constants as they stand in the code."""
     return {
-        "taken_right": _mean(judged.taken_right),
+        "taken_right": mean_of(judged.taken_right),
         "taken_right_ci95": mean_ci(judged.taken_right),
-        "taken_of_unexpected": _mean(judged.taken_wrong),
+        "taken_of_unexpected": mean_of(judged.taken_wrong),
         "taken_of_unexpected_ci95": mean_ci(judged.taken_wrong),
     }
 
@@ -266,7 +266,7 @@ def free_speech(free: Sequence[tuple[str, str, bool]]) -> dict[str, Any]:
 
     def wer(rows: Sequence[tuple[str, str, bool]]) -> float | None:
         words = sum(len(text.split()) for text, _, _ in rows)
-        return round(sum(_edits(text.split(), found.split()) for text, found, _ in rows) / words, 3) if words else None
+        return round(sum(edits(text.split(), found.split()) for text, found, _ in rows) / words, 3) if words else None
 
     kept = [row for row in free if row[2]]
     return {
@@ -289,24 +289,24 @@ async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
     count = QUICK_DRAWS if quick else DRAWS
     draws = draws_of(clips, count)
     if quick:
-        chosen = _first_of_each(clips, QUICK_CLIPS)
+        chosen = first_of_each(clips, QUICK_CLIPS)
         draws = [d for d in draws if d.clip in chosen]
-    ours = await _apart(hear_parley, clips, draws, server_cores)
+    ours = await apart(hear_parley, clips, draws, server_cores)
     _progress("parley", len(ours.trials))
-    peer = await _apart(hear_peer, clips, draws, server_cores)
+    peer = await apart(hear_peer, clips, draws, server_cores)
     _progress("peer", len(peer.trials))
     result = report(clips, ours, peer)
     others = held_out(folder)
     if others:
         again = draws_of(others, count, seed=1)
-        ours = await _apart(hear_parley, others, again, server_cores)
+        ours = await apart(hear_parley, others, again, server_cores)
         _progress("parley, held out", len(ours.trials))
-        peer = await _apart(hear_peer, others, again, server_cores)
+        peer = await apart(hear_peer, others, again, server_cores)
         judged = judge(others, ours.trials)
-        result["figures"]["held_out_choice8_right"] = _mean(judged.right)
+        result["figures"]["held_out_choice8_right"] = mean_of(judged.right)
         result["figures"]["held_out_choice8_right_ci95"] = mean_ci(judged.right)
         result["figures"] |= {f"held_out_{name}": value for name, value in shipped(judged).items()}
-        result["peer"]["held_out_choice8_right"] = _mean(judge(others, peer.trials).right)
+        result["peer"]["held_out_choice8_right"] = mean_of(judge(others, peer.trials).right)
     return result
 
 
@@ -334,7 +334,7 @@ def report(clips: Sequence[Clip], ours: Heard, peer: Heard) -> dict[str, Any]:
     }
 
 
-async def _apart(
+async def apart(
     work: Callable[[Sequence[Clip], Sequence[Draw]], Heard], clips: Sequence[Clip], draws: Sequence[Draw], cores: list[int]
 ) -> Heard:
     """Run ``work`` in a fresh process on one core, so that its memory and its time are its own."""
@@ -352,7 +352,8 @@ def _memory_mb() -> float:
     return float(psutil.Process().memory_info().rss) / 1e6
 
 
-def _first_of_each(clips: Sequence[Clip], count: int) -> set[int]:
+def first_of_each(clips: Sequence[Clip], count: int) -> set[int]:
+    """The numbers of each speaker's first ``count`` clips."""
     seen: dict[str, int] = {}
     chosen = set()
     for number, clip in enumerate(clips):
@@ -362,7 +363,8 @@ def _first_of_each(clips: Sequence[Clip], count: int) -> set[int]:
     return chosen
 
 
-def _edits(words: Sequence[str], others: Sequence[str]) -> int:
+def edits(words: Sequence[str], others: Sequence[str]) -> int:
+    """Words to insert, delete or replace so that ``others`` becomes ``words`` (Levenshtein 1966)."""
     row = list(range(len(others) + 1))
     for i, word in enumerate(words, 1):
         before, row = row, [i]
@@ -371,7 +373,8 @@ def _edits(words: Sequence[str], others: Sequence[str]) -> int:
     return row[-1]
 
 
-def _mean(by_speaker: dict[str, float]) -> float:
+def mean_of(by_speaker: dict[str, float]) -> float:
+    """The mean over speakers, to 0.001."""
     return round(sum(by_speaker.values()) / len(by_speaker), 3)
 
 

@@ -108,10 +108,10 @@ async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
         "clips": len({t.clip for t in trials}),
         "clips_not_aligned": left_out,
         "speakers": len({t.speaker for t in trials}),
-        "oracle": _figures(outcomes),
+        "oracle": figures_of(outcomes),
         "guesses": guesses.figures(),
         "false_cutoff_300": _cut_short(trials, voice, short, models),
-        "embedded": _figures(_ours(trials, voice, models, embedded, EMBEDDED_FLUSH_S)[0]),
+        "embedded": figures_of(_ours(trials, voice, models, embedded, EMBEDDED_FLUSH_S)[0]),
         "curve": [
             {"patience": p, **_short(_ours(trials, voice, models, oracle, ORACLE_FLUSH_S, patience=p)[0])} for p in PATIENCE
         ],
@@ -122,12 +122,12 @@ async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
         "control_auc": _control(trials),
     }
     states = [models.stock_states(trial) for trial in trials]
-    stock = [_outcome(t, play_stock(t, models, s)) for t, s in zip(trials, states, strict=True)]
+    stock = [outcome_of(t, play_stock(t, models, s)) for t, s in zip(trials, states, strict=True)]
     curve = [
-        {"threshold": x, **_short([_outcome(t, play_stock(t, models, s, x)) for t, s in zip(trials, states, strict=True)])}
+        {"threshold": x, **_short([outcome_of(t, play_stock(t, models, s, x)) for t, s in zip(trials, states, strict=True)])}
         for x in STOCK_THRESHOLDS
     ]
-    peer = {"name": "pipecat 1.14, smart-turn v3.2", **_figures(stock), "curve": curve}
+    peer = {"name": "pipecat 1.14, smart-turn v3.2", **figures_of(stock), "curve": curve}
     return {
         "figures": figures,
         "peer": peer,
@@ -153,7 +153,7 @@ def _ours(
     without: str = "",
 ) -> tuple[list[Outcome], Guesses]:
     """Each speaker's trials played to a detector that was fitted on the others'."""
-    parameters = _fitted_apart(trials, voice, models, recogniser, patience, without)
+    parameters = fitted_apart(trials, voice, models, recogniser, patience, without)
     out = []
     guesses = Guesses()
     for trial, probabilities in zip(trials, voice, strict=True):
@@ -168,12 +168,12 @@ def _ours(
             flush_s=flush_s,
             can_flush=recogniser is oracle,
         )
-        out.append(_outcome(trial, [end.time_s for end in ends_of(decisions)]))
+        out.append(outcome_of(trial, [end.time_s for end in ends_of(decisions)]))
         guesses.count(decisions)
     return out, guesses
 
 
-def _fitted_apart(
+def fitted_apart(
     trials: Sequence[Trial], voice: Sequence[list[float]], models: Models, recogniser: Recogniser, patience: float, without: str
 ) -> dict[str, Parameters]:
     """For each speaker, what the trials of the others give; the rest as the settings of the benchmarks have it."""
@@ -188,13 +188,13 @@ def _fitted_apart(
 
 def _cut_short(trials: Sequence[Trial], voice: Sequence[list[float]], short: Sequence[Trial], models: Models) -> dict[str, Any]:
     """Pauses shorter than those that the detector was fitted on: how many it cuts, beside stock."""
-    parameters = _fitted_apart(trials, voice, models, oracle, 1.0, "")
+    parameters = fitted_apart(trials, voice, models, oracle, 1.0, "")
     ours = []
     for trial in short:
         detector = TurnDetector(parameters[trial.speaker], sentence_end=sentence_end)
         ends = ends_of(play(trial, detector, models, models.voice(trial), oracle))
-        ours.append(_outcome(trial, [end.time_s for end in ends]).cut)
-    stock = [_outcome(trial, play_stock(trial, models, models.stock_states(trial))).cut for trial in short]
+        ours.append(outcome_of(trial, [end.time_s for end in ends]).cut)
+    stock = [outcome_of(trial, play_stock(trial, models, models.stock_states(trial))).cut for trial in short]
     return {"trials": len(short), "parley": round(_share(ours), 3), "peer": round(_share(stock), 3)}
 
 
@@ -256,7 +256,8 @@ def curve_for(pauses: NDArray[np.float64]) -> Curve:
 # What came of it
 
 
-def _outcome(trial: Trial, ends: Sequence[float]) -> Outcome:
+def outcome_of(trial: Trial, ends: Sequence[float]) -> Outcome:
+    """What came of a trial in which turns ended at ``ends``, in seconds."""
     cut = any(trial.gap_at_s - 0.05 < end < trial.resumes_s for end in ends)
     after = [end for end in ends if end >= trial.end_s - 0.05]
     return Outcome(trial.speaker, trial.gap_s, cut, after[0] - trial.end_s if after else None)
@@ -271,7 +272,8 @@ def _short(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def _figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def figures_of(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Shares and waiting times, with 95 % intervals that are drawn over speakers."""
     by_speaker: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         by_speaker[outcome.speaker].append(outcome)
