@@ -2,16 +2,14 @@
 
 The messages are those of Twilio's pages "Media Streams - WebSocket Messages" and "TwiML: Stream". pipecat's serializer for them
 is not used: it resamples by itself, and it passes over what this door lives on (``start`` with its parameters, ``mark``,
-``stop``, and the numbers of the pieces). Its table of keys is.
+``stop``, and the numbers of the pieces). Its table of keys is, in ``web/doors/phone/frames.py``.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
@@ -19,15 +17,15 @@ from xml.sax.saxutils import quoteattr
 
 from fastapi import APIRouter, Request, WebSocket
 from loguru import logger
-from pipecat.audio.dtmf.types import KeypadEntry
 from starlette.responses import Response
 
 from pipeline.engine import AtCapacity
 from pipeline.metrics import prometheus
 from pipeline.settings.phone import PhoneSettings, TwilioSettings
 from web.doors.phone import stream
-from web.doors.phone.carrier import Audio, BadFrame, Digit, Event, Mark, Started, Stopped
+from web.doors.phone.carrier import Audio, BadFrame, Event, Mark, Started, Stopped
 from web.doors.phone.codecs import Codec
+from web.doors.phone.frames import audio_in, digit_of, number_in, object_in, read_object, text_in, to_base64, to_json
 from web.doors.phone.webhooks import HUNG_UP, MACHINE, NOT_REACHED, placed_of
 from web.problems import ProblemError
 from web.state import WebState, state_of
@@ -36,7 +34,6 @@ NAME = "twilio"
 VOICE_PATH, STREAM_PATH, STATUS_PATH = "/phone/twilio/voice", "/phone/twilio/stream", "/phone/twilio/status"
 _ENDS = {"completed": HUNG_UP, "busy": NOT_REACHED, "failed": NOT_REACHED, "no-answer": NOT_REACHED, "canceled": NOT_REACHED}
 _PORTS = {"https": 443, "http": 80}
-_KEYS = frozenset(key.value for key in KeypadEntry)
 
 router = APIRouter(tags=["phone"])
 
@@ -54,37 +51,29 @@ class TwilioStream:
 
     def parse(self, message: str | bytes) -> Event | None:
         """See ``Carrier.parse``."""
-        try:
-            data = json.loads(message)
-        except (ValueError, RecursionError) as e:
-            raise BadFrame("not JSON") from e
-        if not isinstance(data, dict):
-            raise BadFrame("not an object")
+        data = read_object(message)
         event = data.get("event")
         if event == "connected":
             return None
         if event == "start":
-            return self._start(_object(data, "start"))
+            return self._start(object_in(data, "start"))
         if event not in ("media", "dtmf", "mark", "stop"):
             raise BadFrame(f"unknown event {str(event)[:40]!r}")
         if self._stream_sid is None or data.get("streamSid") != self._stream_sid:
             raise BadFrame(f"{event}: of another stream")
         match event:
             case "media":
-                return _media(_object(data, "media"))
+                return _media(object_in(data, "media"))
             case "dtmf":
-                digit = _text(_object(data, "dtmf"), "digit")
-                if digit not in _KEYS:
-                    raise BadFrame(f"unknown key {digit[:10]!r}")
-                return Digit(digit)
+                return digit_of(object_in(data, "dtmf").get("digit"))
             case "mark":
-                return Mark(_text(_object(data, "mark"), "name"))
+                return Mark(text_in(object_in(data, "mark"), "name"))
             case _:
                 return Stopped()
 
     def audio(self, encoded: bytes) -> str:
         """See ``Carrier.audio``."""
-        return self._message("media", media={"payload": base64.b64encode(encoded).decode()})
+        return self._message("media", media={"payload": to_base64(encoded)})
 
     def mark(self, name: str) -> str:
         """See ``Carrier.mark``."""
@@ -95,21 +84,21 @@ class TwilioStream:
         return self._message("clear")
 
     def _message(self, event: str, **body: Any) -> str:
-        return json.dumps({"event": event, "streamSid": self._stream_sid, **body}, separators=(",", ":"))
+        return to_json(event, streamSid=self._stream_sid, **body)
 
     def _start(self, start: dict[str, Any]) -> Started:
         if self._stream_sid is not None:
             raise BadFrame("a second start")
         if self._account_sid is not None and start.get("accountSid") != self._account_sid:
             raise BadFrame("start: another account's")
-        media = _object(start, "mediaFormat")
+        media = object_in(start, "mediaFormat")
         if (media.get("encoding"), str(media.get("sampleRate")), str(media.get("channels"))) != ("audio/x-mulaw", "8000", "1"):
             raise BadFrame(f"start: cannot take {str(media)[:100]}")
         given = start.get("customParameters", {})
         if not isinstance(given, dict):
             raise BadFrame("start: customParameters is no object")
         parameters = {k: v for k, v in given.items() if isinstance(v, str)}
-        stream_sid, call_sid = _text(start, "streamSid"), _text(start, "callSid")
+        stream_sid, call_sid = text_in(start, "streamSid"), text_in(start, "callSid")
         self._stream_sid = stream_sid
         return Started(call_sid, parameters.pop("token", ""), parameters)
 
@@ -117,27 +106,7 @@ class TwilioStream:
 def _media(media: dict[str, Any]) -> Audio | None:
     if media.get("track", "inbound") != "inbound":
         return None
-    try:
-        encoded = base64.b64decode(_text(media, "payload"), validate=True)
-    except (binascii.Error, ValueError) as e:
-        raise BadFrame("media: the payload is no base64") from e
-    chunk = media.get("chunk")
-    number = int(chunk) if isinstance(chunk, str) and chunk.isascii() and chunk.isdigit() and len(chunk) < 12 else None
-    return Audio(encoded, number)
-
-
-def _object(data: dict[str, Any], key: str) -> dict[str, Any]:
-    value = data.get(key)
-    if not isinstance(value, dict):
-        raise BadFrame(f"{key} is no object")
-    return value
-
-
-def _text(data: dict[str, Any], key: str) -> str:
-    value = data.get(key)
-    if not isinstance(value, str) or not value:
-        raise BadFrame(f"{key} is missing")
-    return value
+    return Audio(audio_in(media), number_in(media, "chunk"))
 
 
 # Signatures
