@@ -32,6 +32,7 @@ from pipeline.engine import AtCapacity, CallState, EngineState, EngineStatus
 from pipeline.options import OptionName
 from pipeline.settings.tree import PocketsphinxSettings, Settings
 from pipeline.stt.recognition import NOTHING_HEARD, RecogniserError, Recognition, UtteranceCancelled
+from pipeline.stt.room_tone import with_room_tone
 from pipeline.stt.sphinx_link import end_fork_server
 from pipeline.stt.sphinx_pool import BYTES_PER_S, SphinxPool, Utterance
 
@@ -203,6 +204,7 @@ class PocketsphinxSTTService(STTService):
 
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
         """Take audio in. Yields no frame: words are pushed when they are ready."""
+        audio = with_room_tone(audio)
         if self._utterance is None:
             self._recent += audio
             del self._recent[: -int(_KEEP_S * BYTES_PER_S)]
