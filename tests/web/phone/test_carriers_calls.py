@@ -168,6 +168,27 @@ async def test_a_full_house_is_said_in_the_carriers_words(serve, make_engines, c
     assert refused(carrier.name, "capacity") == before + 1
 
 
+async def test_twenty_calls_of_four_carriers_at_once_do_not_meet(serve):
+    server = await serve(phone=PHONE, limits={"max_calls": 20})
+    calls = [carrier(server.url, PUBLIC) for carrier in CARRIERS.values() for _ in range(5)]
+    async with phoning(*calls):
+
+        async def hold(call: FakeCarrier) -> str:
+            await call.connect(await call.answer())
+            session = session_of(server, call)
+            await call.until(lambda: call.voiced_s >= 0.25, "the greeting is heard")
+            await call.until(lambda: call.marks and set(call.marks) <= set(call.returned), "every mark came back")
+            assert session.state == "attached"
+            return str(session.id)
+
+        sessions = await asyncio.gather(*map(hold, calls))
+        assert len(set(sessions)) == 20
+        assert server.state.sessions.active == 20
+        await asyncio.gather(*(call.hang_up() for call in calls))
+        await server.until(lambda: server.state.sessions.active == server.state.sessions.detached == 0, "all have ended")
+    assert not any(call.clears for call in calls)
+
+
 async def test_a_law_is_understood_where_telnyx_does_not_transcode(serve):
     server = await serve(phone=PHONE)
     async with phoning(FakeTelnyx(server.url, PUBLIC, encoding="PCMA")) as call:

@@ -170,13 +170,34 @@ async def test_calls_are_off_unless_a_carrier_is_chosen(serve):
     assert "phone.outbound.carrier" in problem(await place(server), 404, "outbound-off")
 
 
+async def test_a_placed_call_waits_longer_than_a_lost_client_does(serve, api):
+    server = await serve(phone=phone(api, "plivo"), session={"resume_for_s": 0.1})
+    session = server.state.sessions.get((await place(server)).json()["session_id"])
+    await asyncio.sleep(0.5)
+    answered = Answered(server, api, "plivo")
+    async with phoning(answered.call) as call:
+        await answered.pick_up()
+        await call.until(lambda: call.voiced_s >= 0.1, "the greeting begins")
+        assert session.state == "attached"
+
+
+async def test_a_call_of_which_nothing_more_is_heard_gives_its_place_back(serve, api, monkeypatch):
+    monkeypatch.setattr("web.doors.phone.desk.ANSWER_TAKES_S", -29.8)
+    server = await serve(phone=phone(api, "plivo"))
+    session = server.state.sessions.get((await place(server)).json()["session_id"])
+    await server.until(lambda: session.state == "ended", "the session ends")
+    answered = Answered(server, api, "plivo")
+    async with phoning(answered.call) as call:
+        assert [e.tag for e in await call.dial(answered.voice)] == ["Hangup"]
+
+
 async def test_nobody_is_rung_up_twice_at_once(serve, api):
     server = await serve(phone=phone(api, "vonage"))
     api.hold.clear()
     calls = [asyncio.create_task(place(server)) for _ in range(5)]
     await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
     api.hold.set()
-    assert sorted((await call).status_code for call in calls) == [201, 409, 409, 409, 409]
+    assert sorted(r.status_code for r in await asyncio.gather(*calls)) == [201, 409, 409, 409, 409]
     assert len(api.calls) == 1
 
 
