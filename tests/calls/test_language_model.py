@@ -86,7 +86,9 @@ async def test_speaking_over_the_tutor_aborts_its_request(mind: FakeVLLM, call: 
 
 
 @pytest.mark.parametrize(
-    "trouble", [Script(status=500), Script(stall_after=0), Script(garbage_after=0), Script(cut_after=0)], ids=repr
+    "trouble",
+    [Script(status=500), Script(stall_after=0), Script(garbage_after=0), Script(cut_after=0)],
+    ids=["refused", "stalled", "garbage", "cut"],
 )
 async def test_call_survives_its_language_model(mind: FakeVLLM, call: Any, join: Any, trouble: Script) -> None:
     learner = await join(call.url, "websocket")
