@@ -62,7 +62,7 @@ def used(settings: Settings) -> dict[str, EngineSettings]:
     return {
         name: engine
         for name, engine in settings.engines.items()
-        if name not in STAGES or _serves(engine, _stage_section(settings, name))
+        if name not in STAGES or _serves(engine, stage_section(settings, name))
     }
 
 
@@ -77,7 +77,7 @@ def stage_url(stage: str, url: str) -> str:
     return f"{('https' if secure else 'http') if stage == 'llm' else ('wss' if secure else 'ws')}://{rest}"
 
 
-def _stage_section(settings: Settings, stage: str) -> Any:
+def stage_section(settings: Settings, stage: str) -> Any:
     """The section of the stage's engine, where it has an address; else ``None``."""
     chosen = getattr(settings, stage)
     section = getattr(chosen, chosen.engine, None)
@@ -96,7 +96,7 @@ def with_addresses(settings: Settings) -> Settings:
             host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
             engine.url = urlunsplit(parts._replace(netloc=f"{host}:{free_port(parts.hostname)}"))
         if name in STAGES:
-            _stage_section(settings, name).url = stage_url(name, engine.url)
+            stage_section(settings, name).url = stage_url(name, engine.url)
     return settings
 
 

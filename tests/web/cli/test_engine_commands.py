@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -71,6 +72,24 @@ def test_check_without_a_card_says_so(tmp_path: Path) -> None:
     done = run(tmp_path, "check", "--json", "--config", str(ROOT / "configs/gpu.yaml"), env={"PATH": str(tmp_path)})
     (card,) = rows(done, "GPU")
     assert (card["outcome"], card["detail"].split(";")[0]) == ("problem", "nvidia-smi is not installed")
+
+
+def test_check_says_whether_somebody_listens_where_a_server_is_looked_for(tmp_path: Path) -> None:
+    def looked(url: str, **more: str) -> tuple[str, str]:
+        env = {"PARLEY_LLM__ENGINE": "vllm", "PARLEY_LLM__VLLM__URL": url, **more}
+        (row,) = rows(run(tmp_path, "check", "--json", "--port", "0", env=env), "server of llm")
+        return row["outcome"], row["detail"]
+
+    with socket.socket() as there:
+        there.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{there.getsockname()[1]}/v1"
+        assert looked(url) == ("problem", f"llm.vllm.url: {url}: connection refused")
+        standing_in = looked(url, PARLEY_LLM__FALLBACK="transformers")
+        assert standing_in == ("note", f"llm.vllm.url: {url}: connection refused; transformers stands in")
+        there.listen()
+        assert looked(url) == ("ok", f"somebody listens at {url}")
+    outcome, detail = looked("")
+    assert (outcome, detail.partition(": no address")[0]) == ("problem", "llm.vllm.url")
 
 
 def test_check_names_old_variables(tmp_path: Path) -> None:
