@@ -28,7 +28,7 @@ from pipeline.transports.signalling import Signalling
 from pipeline.transports.webrtc_warmup import warm_up
 from web import problems
 from web.auth import Authenticator
-from web.doors import rtvi, rtvi_start, webrtc, websocket
+from web.doors import webrtc, websocket
 from web.doors.phone import exotel, outbound, plivo, sms, telnyx, twilio, vonage
 from web.doors.phone.audiosocket import AudioSocketServer
 from web.doors.phone.desk import Desk
@@ -37,6 +37,8 @@ from web.doors.realtime import calls as realtime_calls
 from web.doors.realtime import client_secrets as realtime_secrets
 from web.doors.realtime import websocket as realtime_websocket
 from web.doors.realtime.client_secrets import ClientSecrets
+from web.doors.rtvi import socket as rtvi_socket
+from web.doors.rtvi import start as rtvi_start
 from web.guard import Guard
 from web.openapi import describe
 from web.origin import HostPolicy, host_policy, parse_allowed_origins
@@ -118,7 +120,7 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
         realtime_websocket.router,
         realtime_secrets.router,
         realtime_calls.router,
-        rtvi.router,
+        rtvi_socket.router,
         rtvi_start.router,
         twilio.router,
         telnyx.router,

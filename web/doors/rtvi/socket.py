@@ -1,4 +1,4 @@
-"""The RTVI door over a WebSocket: ``/ws/rtvi``. ``docs/rtvi.md`` is its description.
+"""The RTVI door over a WebSocket: ``/ws/rtvi``. ``docs/doors/rtvi.md`` is its description.
 
 One ``_Client`` per socket owns the read loop. The pipeline's own RTVI processor only shakes hands; what else a client asks for
 is a command of the call, as over any other door, and what has no meaning here is answered with an error.
@@ -38,7 +38,7 @@ from pipeline.transports.rtvi_wire import (
     rtvi,
 )
 from pipeline.transports.websocket import CLOSE_TIMEOUT_S
-from web.doors.rtvi_requests import BadRequest, Requests
+from web.doors.rtvi.requests import BadRequest, Requests
 from web.problems import ProblemError, problem_response
 from web.rate import Bucket
 from web.state import count_session, state_of

@@ -1,0 +1,1 @@
+"""The RTVI door: client SDKs of Pipecat over a WebSocket, and how they learn where to connect."""
