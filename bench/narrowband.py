@@ -2,8 +2,8 @@
 
 The way is the door's own code: 8 kHz, µ-law, and back to the recogniser's rate in pieces of 20 ms. No handset's band pass and
 no loss lie in it. Two things are compared: what the embedded recogniser makes of learners' clips (freely, and against eight
-sentences, as ``bench guided``), and how turns end (the trials and players of ``bench turns``). The turn detector is the one that
-calls have, fitted at 16 kHz on the other speakers: it is not told that this is a telephone.
+sentences, as ``bench guided``), and how turns end (the trials and players of ``bench turns``). The turn detector is fitted at
+16 kHz on the other speakers, as that of calls is fitted at 16 kHz: it is not told that this is a telephone.
 """
 
 from __future__ import annotations
