@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.auth import COOKIE, Authenticator, Presented, bearer_of
 from web.doors.realtime.client_secrets import PATHS as EPHEMERAL_PATHS
-from web.doors.realtime.client_secrets import ClientSecrets, key_in_subprotocols
+from web.doors.realtime.client_secrets import ClientSecrets, in_openais_form, key_in_subprotocols
 from web.login import login_page
 from web.origin import HostPolicy, Origin, origin_allowed
 from web.problems import problem_response
@@ -65,6 +65,8 @@ class Guard:
         secrets = _take_secrets(scope) if scope["type"] == "websocket" else {}
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers, secrets.get("token"))
+        if refusal is not None and scope["path"].startswith("/v1/"):
+            refusal = in_openais_form(refusal)
         send = _with_security_headers(scope, send, headers.get("host") if refusal is None else None)
         if refusal is None:
             await self._app(scope, self._counted(receive, self._limit_of(scope)) if scope["type"] == "http" else receive, send)

@@ -70,7 +70,7 @@ class WebSocketTransport:
     ``rate_hz`` is that of the tutor's voice, which leaves up to ``ahead_s`` before it is due.
     ``max_audio_speed`` is the multiple of real time at which the learner's audio may enter the pipeline. ``send_timeout_s`` is
     how long one write may take before the client counts as gone. ``position`` counts the samples that another transport has
-    sent over the same socket before.
+    sent over the same socket before. ``greets`` is whether the tutor is told when the client can hear, and so speaks first.
     """
 
     speaks_rtvi = False
@@ -87,9 +87,11 @@ class WebSocketTransport:
         max_audio_speed: float = 4.0,
         send_timeout_s: float = 5.0,
         position: int = 0,
+        greets: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.door = door
+        self.greets = greets
         self.extras = extras
         self.client_holds = extras if client_holds is None else client_holds
         self.ahead_s = ahead_s
@@ -329,7 +331,7 @@ class _Output(BaseOutputTransport):
     async def start(self, frame: StartFrame) -> None:
         await super().start(frame)
         await self.set_transport_ready(frame)
-        if self._transport.on_ready is not None and self._greeting is None:
+        if self._transport.greets and self._transport.on_ready is not None and self._greeting is None:
             # Not awaited: it may push frames into the pipeline that is being started.
             self._greeting = self.create_task(self._greet(self._transport.on_ready), "on_ready")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from loguru import logger
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, AuthenticationError
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -72,8 +72,10 @@ async def test_keys_open_the_realtime_doors_and_no_others(serve: Any, log: Strin
         assert (await client.respond())["status"] == "completed"
         assert client.audio == b""
     async with AsyncOpenAI(base_url=f"{locked.url}/v1", api_key=made.value, max_retries=0) as openai:
-        with pytest.raises(Exception, match="401"):
+        with pytest.raises(AuthenticationError) as wrong:
             await openai.realtime.client_secrets.create()
+        assert wrong.value.type == "authentication_error"
+        assert wrong.value.code == "unauthorised"
     address = f"ws{locked.url.removeprefix('http')}/v1/realtime?model=parley"
     for key in (TOKEN, made.value):
         protocols: Any = ["realtime", f"openai-insecure-api-key.{key}"]

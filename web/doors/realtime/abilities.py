@@ -15,7 +15,7 @@ def abilities(state: WebState) -> Abilities:
     """As the chosen engines say."""
     settings, engines = state.settings, state.sessions.engines
     llm, tts = engines["llm"], engines["tts"]
-    briefs = getattr(llm, "briefs", frozenset())
+    briefs: frozenset[str] = getattr(llm, "briefs", frozenset())
     options = settings.options
     section = getattr(settings.tts, settings.tts.engine, None)
     return Abilities(

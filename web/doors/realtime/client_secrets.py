@@ -7,6 +7,7 @@ memory: they are good for minutes, and a server that starts anew has forgotten t
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import time
 from collections import OrderedDict
@@ -73,6 +74,19 @@ def key_in_subprotocols(header: str | None) -> str | None:
     """The key that a browser's WebSocket, which can send no header of its own, gives as a subprotocol."""
     offered = [p.strip() for p in (header or "").split(",")]
     return next((p.removeprefix(SUBPROTOCOL_KEY) for p in offered if p.startswith(SUBPROTOCOL_KEY)), None)
+
+
+def in_openais_form(problem: Response) -> Response:
+    """A problem document that also is what OpenAI's clients take for an error."""
+    body = json.loads(bytes(problem.body))
+    kind: ev.ErrorType = "authentication_error" if problem.status_code == 401 else "invalid_request_error"
+    if problem.status_code == 429:
+        kind = "rate_limit_error"
+    code = str(body.get("type", "")).rpartition(":")[2].replace("-", "_")
+    detail = ev.ErrorDetail(type=kind, code=code, message=str(body.get("detail") or body.get("title")))
+    headers = {k: v for k, v in problem.headers.items() if k not in ("content-length", "content-type")}
+    body["error"] = detail.model_dump(exclude={"event_id"})
+    return JSONResponse(body, problem.status_code, headers=headers, media_type=problem.media_type)
 
 
 class _ExpiresAfter(BaseModel):

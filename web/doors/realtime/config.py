@@ -23,6 +23,7 @@ from web.doors.realtime.events import (
     Modalities,
     OutputTokens,
     PcmFormat,
+    ResponseOptions,
     SemanticVad,
     ServerVad,
     SessionUpdate,
@@ -349,3 +350,27 @@ def _voice(wanted: str | Voice, can: Abilities) -> str:
         code="invalid_value",
         param="session.audio.output.voice",
     )
+
+
+def response_changes(config: Config, wanted: ResponseOptions, can: Abilities) -> dict[str, Any]:
+    """What one response has of its own, as ``Config.brief`` takes it; raises ``ApiError``."""
+    for name in ("audio", "input", "prompt", "reasoning"):
+        if getattr(wanted, name):
+            raise unsupported(f"response.{name}")
+    if wanted.conversation not in (None, "auto"):
+        raise unsupported("response.conversation", "a response is always part of the conversation")
+    if wanted.parallel_tool_calls is False:
+        raise unsupported("response.parallel_tool_calls")
+    changes: dict[str, Any] = {}
+    if wanted.instructions is not None:
+        changes["instructions"] = check_instructions(wanted.instructions, can, "response.instructions")
+    if wanted.tools is not None:
+        changes["tools"] = check_tools(wanted.tools, can, "response.tools")
+    if wanted.tool_choice is not None:
+        changes["tool_choice"] = wanted.tool_choice
+    if wanted.max_output_tokens is not None:
+        check_tokens(wanted.max_output_tokens, can, "response.max_output_tokens")
+        changes["max_output_tokens"] = wanted.max_output_tokens
+    tools = changes.get("tools", config.tools)
+    check_choice(changes.get("tool_choice", config.tool_choice), tools, "response.tool_choice")
+    return changes

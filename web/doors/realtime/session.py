@@ -24,9 +24,9 @@ from pipeline.tts.resample import StreamResampler
 from web.doors.phone.codecs import to_recogniser
 from web.doors.realtime import config as cf
 from web.doors.realtime import events as ev
+from web.doors.realtime.editing import Editing
 from web.doors.realtime.items import Item, Items
-from web.doors.realtime.new_items import item_of
-from web.doors.realtime.responses import FUNCTIONS, SETTLED, TRUNCATED, Narrator, Response
+from web.doors.realtime.responses import FUNCTIONS, SETTLED, Narrator, Response
 
 MIN_COMMIT_MS = 100
 MAX_WORK = 32
@@ -77,9 +77,9 @@ class RealtimeSession:
             spoken_ms=lambda: self._spoken_bytes / 2 / INPUT_RATE_HZ * 1000,
         )
         self.narrator.on_user_item = self._take_user_item
-        self._can = can
-        self._line = line
-        self._emit = emit
+        self.can = can
+        self.line = line
+        self.emit = emit
         self._max_buffer = int(max_buffer_s * INPUT_RATE_HZ) * 2
         self._buffer = bytearray()
         self._spoken_bytes = 0
@@ -89,6 +89,7 @@ class RealtimeSession:
         self._rebuild = False
         self._work: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue(MAX_WORK)
         self._worker: asyncio.Task[None] | None = None
+        self._editing = Editing(self)
         self._lock = asyncio.Lock()
         session.call_state.on_function_calls = self._functions_called
         self._configure()
@@ -126,18 +127,18 @@ class RealtimeSession:
     async def told(self, message: dict[str, Any]) -> None:
         """The call says something, in its turn."""
         busy = self.narrator.active is not None
-        await self._emit(self.narrator.tell(message))
+        await self.emit(self.narrator.tell(message))
         if busy and self.narrator.active is None:
             self._configure()
             call = self.session.call
             if call is not None:
                 await call.speak(self.config.spoken)
             if self._rebuild:
-                self._queue(self._build_again)
+                self.queue(self._build_again)
 
     async def heard(self, pcm16: bytes) -> None:
         """A piece of the assistant's voice leaves."""
-        await self._emit(self.narrator.audio(pcm16))
+        await self.emit(self.narrator.audio(pcm16))
 
     # The client's events
 
@@ -154,19 +155,19 @@ class RealtimeSession:
                 await self._commit()
             case ev.ClearEvent():
                 self._buffer.clear()
-                await self._emit([ev.Cleared()])
+                await self.emit([ev.Cleared()])
             case ev.ClearOutputEvent():
-                if not self._line.webrtc:
+                if not self.line.webrtc:
                     raise ev.ApiError("output_audio_buffer.clear is for WebRTC: use response.cancel.", code="invalid_event")
                 await self._stop(self.narrator.active)
             case ev.ItemCreateEvent():
-                await self._create(event.item, event.previous_item_id)
+                await self._editing.create(event.item, event.previous_item_id)
             case ev.ItemRetrieveEvent():
-                await self._emit([ev.ItemRetrieved(item=self.items.get(event.item_id).to_wire())])
+                await self.emit([ev.ItemRetrieved(item=self.items.get(event.item_id).to_wire())])
             case ev.ItemDeleteEvent():
-                await self._delete(self.items.get(event.item_id))
+                await self._editing.delete(self.items.get(event.item_id))
             case ev.ItemTruncateEvent():
-                await self._truncate(event)
+                await self._editing.truncate(event)
             case ev.ResponseCreateEvent():
                 await self._respond(event.response or ev.ResponseOptions())
             case ev.ResponseCancelEvent():
@@ -177,12 +178,12 @@ class RealtimeSession:
 
     async def _update(self, wanted: ev.SessionUpdate) -> None:
         old = self.config
-        new = cf.changed(old, wanted, self._can, begun=self.begun)
+        new = cf.changed(old, wanted, self.can, begun=self.begun)
         self.config = new
         try:
             self._configure()
             if self.begun and new.turn_detection is not None and self._built != self._turn_taking():
-                if self._line.webrtc:
+                if self.line.webrtc:
                     raise ev.ApiError(
                         "Over WebRTC, turn detection is set with the offer or with the client secret.",
                         code="cannot_update_turn_detection",
@@ -200,9 +201,9 @@ class RealtimeSession:
         call = self.session.call
         if call is not None and self.narrator.active is None:
             await call.speak(new.spoken)
-        await self._emit([ev.SessionUpdated(session=self.wire())])
+        await self.emit([ev.SessionUpdated(session=self.wire())])
         if self._rebuild and self.narrator.active is None:
-            self._queue(self._build_again)
+            self.queue(self._build_again)
 
     def _configure(self, **changes: Any) -> None:
         """Tell the stages of the call what is in force; ``changes`` are one response's."""
@@ -210,10 +211,10 @@ class RealtimeSession:
         state.brief = self.config.brief(**changes)
         tokens = changes.get("max_output_tokens") or self.config.max_output_tokens
         wanted: dict[str, Any] = {}
-        if self._can.max_tokens is not None:
-            most = self._can.max_tokens[1] if state.brief is not None else settings.options.max_tokens.default
+        if self.can.max_tokens is not None:
+            most = self.can.max_tokens[1] if state.brief is not None else settings.options.max_tokens.default
             wanted["max_tokens"] = most if tokens == "inf" else tokens
-        if self._can.speed is not None:
+        if self.can.speed is not None:
             wanted["speech_rate"] = self.config.speed
         state.options = state.options.changed(wanted, settings.options)
         if self.config.turn_detection is not None:
@@ -230,7 +231,7 @@ class RealtimeSession:
         self.narrator.reply_count(self.session.replies)
         self._built = self._turn_taking()
         self._rebuild = False
-        await self._line.build()
+        await self.line.build()
         if self.session.call is not None:
             await self.session.call.speak(self.config.spoken)
 
@@ -259,7 +260,7 @@ class RealtimeSession:
         """Audio of the user at 16 kHz; raises ``ApiError`` where too much waits to be committed."""
         self._spoken_bytes += len(pcm16)
         if self.config.turn_detection is not None:
-            self._line.feed(pcm16)
+            self.line.feed(pcm16)
         elif len(self._buffer) + len(pcm16) > self._max_buffer:
             raise ev.ApiError(
                 f"The input audio buffer is full ({self._max_buffer / 2 / INPUT_RATE_HZ:.0f} s): commit or clear it.",
@@ -268,7 +269,7 @@ class RealtimeSession:
         else:
             self._buffer += pcm16
 
-    def _speech(self, audio: str) -> bytes:
+    def speech(self, audio: str) -> bytes:
         """Speech of an item at 16 kHz."""
         resampler = to_recogniser(self._input.rate_hz)
         pcm16 = resampler.process(self._decoded(audio, "item.content.audio"))
@@ -287,23 +288,23 @@ class RealtimeSession:
                 else f"expected at least {MIN_COMMIT_MS} ms of audio, the buffer has {buffered_ms:.0f} ms"
             )
             raise ev.ApiError(f"Error committing input audio buffer: {why}.", code="input_audio_buffer_commit_empty")
-        self._check_work()
+        self.check_work()
         pcm16 = bytes(self._buffer)
         self._buffer.clear()
         if isinstance(self._resampler, StreamResampler):
             pcm16 += self._resampler.flush()
         item = Item(content=[{"type": "input_audio", "audio": None, "transcript": None}], audio_ms=buffered_ms)
-        await self._emit(self.narrator.committed(item))
-        self._queue(lambda: self._recognise(item, pcm16))
+        await self.emit(self.narrator.committed(item))
+        self.queue(lambda: self.recognise(item, pcm16))
 
-    async def _recognise(self, item: Item, pcm16: bytes, *, after: bool = False) -> None:
+    async def recognise(self, item: Item, pcm16: bytes, *, after: bool = False) -> None:
         """Take in what is said in ``pcm16`` as ``item``; ``after``: there are later items."""
         services = self.session.services
         try:
             heard = await recognise_once(services.engines["stt"].create(self.session.call_state), pcm16)
         except RecogniserError as e:
             error = {"type": "server_error", "code": "transcription_failed", "message": str(e), "param": None}
-            await self._emit([ev.TranscriptionFailed(item_id=item.id, error=error)])
+            await self.emit([ev.TranscriptionFailed(item_id=item.id, error=error)])
             return
         call = self.session.call
         if call is None or item not in self.items:
@@ -313,104 +314,13 @@ class RealtimeSession:
             item.message = await call.take_in(heard.text, heard.words)
         else:
             # Nothing that could be made out: an answer will say so.
-            self._insert(call, item, {"role": "user", "content": heard.text})
-        await self._emit(self.narrator.transcribed(item, heard.text, item.audio_ms))
+            self._editing.insert(call, item, {"role": "user", "content": heard.text})
+        await self.emit(self.narrator.transcribed(item, heard.text, item.audio_ms))
 
     def _take_user_item(self, item: Item, text: str) -> None:
         """The call has taken a spoken turn into its conversation."""
         messages: list[Any] = self.session.context.messages
         item.message = next((m for m in reversed(messages) if isinstance(m, dict) and m.get("content") == text), None)
-
-    # Items
-
-    async def _create(self, wanted: ev.NewItem, previous: str | None) -> None:
-        self.items.check_new(wanted.id)
-        if previous not in (None, "root"):
-            self.items.get(str(previous), "previous_item_id")
-        item, message, audio = item_of(
-            wanted, self.items, self._can, briefed=self.config.brief() is not None, decode=self._speech
-        )
-        self._check_work()
-        before = self.items.add(item, previous)
-        wire = item.to_wire()
-        await self._emit([ev.ItemAdded(previous_item_id=before, item=wire), ev.ItemDone(previous_item_id=before, item=wire)])
-        later = not self.items.is_last(item)
-        if audio is not None:
-            pcm16 = audio
-            self._queue(lambda: self._recognise(item, pcm16, after=later))
-            return
-        assert message is not None
-        self._queue(lambda: self._take_in(item, message, later=later))
-
-    async def _take_in(self, item: Item, message: dict[str, Any], *, later: bool) -> None:
-        call = self.session.call
-        if call is None or item not in self.items:
-            return
-        if message["role"] == "user" and not later:
-            self.narrator.own_turns.append(message["content"])
-            item.message = await call.take_in(message["content"])
-        else:
-            self._insert(call, item, message)
-
-    def _insert(self, call: Call, item: Item, message: dict[str, Any]) -> None:
-        """Put ``message`` into the conversation where ``item`` stands."""
-        messages: list[Any] = self.session.context.messages
-        index = len(messages)
-        if not self.items.is_last(item):
-            index = 0
-            for before in self.items.ahead_of(item):
-                place = self._message_of(before)
-                found = next((i for i, m in enumerate(messages) if m is place), None) if place is not None else None
-                if found is not None:
-                    index = found + 1
-                    break
-        call.insert_message(index, message)
-        item.message = message
-
-    def _message_of(self, item: Item) -> dict[str, Any] | None:
-        if item.message is None and item.reply is not None:
-            reply = next((r for r in self.session.said if r.number == item.reply), None)
-            item.message = reply.message if reply is not None else None
-        return item.message
-
-    async def _delete(self, item: Item) -> None:
-        active = self.narrator.active
-        if active is not None and item in active.output:
-            raise ev.ApiError("The item belongs to the active response.", code="item_in_use", param="item_id")
-        message, call = self._message_of(item), self.session.call
-        self.items.remove(item)
-        if message is not None and call is not None:
-            call.remove_message(message)
-        await self._emit([ev.ItemDeleted(item_id=item.id)])
-
-    async def _truncate(self, event: ev.ItemTruncateEvent) -> None:
-        item, call = self.items.get(event.item_id), self.session.call
-        if item.role != "assistant" or item.kind != "message" or item.reply is None or call is None:
-            raise ev.ApiError("Only the assistant's spoken messages can be truncated.", code="invalid_value", param="item_id")
-        if event.content_index != 0:
-            raise ev.ApiError("The item has one part, 0.", code="invalid_value", param="content_index")
-        sent_ms = self._sent_ms(item)
-        if item.status == "completed" and event.audio_end_ms > sent_ms + 1:
-            raise ev.ApiError(
-                f"Audio content of {sent_ms:.0f}ms is already shorter than {event.audio_end_ms}ms.",
-                code="invalid_value",
-                param="audio_end_ms",
-            )
-        if self.narrator.active is not None and item in self.narrator.active.output:
-            self.narrator.next_reason = self.narrator.next_reason or "turn_detected"
-            await call.interrupt()
-        end_ms = int(min(event.audio_end_ms, self._sent_ms(item)))
-        text = call.truncate(item.reply, end_ms / 1000)
-        if text is None:
-            raise ev.ApiError("The item is too old to be truncated.", code="invalid_value", param="item_id")
-        self._line.post({"type": TRUNCATED, "item": item, "text": text, "audio_end_ms": end_ms})
-
-    def _sent_ms(self, item: Item) -> float:
-        """How long an answer is, as far as it was sent or, over WebRTC, made."""
-        if not self._line.webrtc:
-            return item.audio_ms
-        reply = next((r for r in self.session.said if r.number == item.reply), None)
-        return reply.audio_s * 1000 if reply is not None else float("inf")
 
     # Responses
 
@@ -422,45 +332,23 @@ class RealtimeSession:
                 "Wait until the response is finished before creating a new one.",
                 code="conversation_already_has_active_response",
             )
-        changes = self._response_changes(wanted)
-        self._check_work()
+        changes = cf.response_changes(self.config, wanted, self.can)
+        self.check_work()
         modalities = wanted.output_modalities or self.config.output_modalities
         response = Response(
             spoken="audio" in modalities,
             metadata=wanted.metadata,
             max_output_tokens=wanted.max_output_tokens or self.config.max_output_tokens,
         )
-        await self._emit(self.narrator.begin(response))
-        self._queue(lambda: self._ask(response, changes))
-
-    def _response_changes(self, wanted: ev.ResponseOptions) -> dict[str, Any]:
-        for name in ("audio", "input", "prompt", "reasoning"):
-            if getattr(wanted, name):
-                raise cf.unsupported(f"response.{name}")
-        if wanted.conversation not in (None, "auto"):
-            raise cf.unsupported("response.conversation", "a response is always part of the conversation")
-        if wanted.parallel_tool_calls is False:
-            raise cf.unsupported("response.parallel_tool_calls")
-        changes: dict[str, Any] = {}
-        if wanted.instructions is not None:
-            changes["instructions"] = cf.check_instructions(wanted.instructions, self._can, "response.instructions")
-        if wanted.tools is not None:
-            changes["tools"] = cf.check_tools(wanted.tools, self._can, "response.tools")
-        if wanted.tool_choice is not None:
-            changes["tool_choice"] = wanted.tool_choice
-        if wanted.max_output_tokens is not None:
-            cf.check_tokens(wanted.max_output_tokens, self._can, "response.max_output_tokens")
-            changes["max_output_tokens"] = wanted.max_output_tokens
-        tools = changes.get("tools", self.config.tools)
-        cf.check_choice(changes.get("tool_choice", self.config.tool_choice), tools, "response.tool_choice")
-        return changes
+        await self.emit(self.narrator.begin(response))
+        self.queue(lambda: self._ask(response, changes))
 
     async def _ask(self, response: Response, changes: dict[str, Any]) -> None:
         call = self.session.call
         if self.narrator.active is not response or response.reason is not None:
             return
         if call is None:
-            self._line.post({"type": "error", "message": "the call has ended"})
+            self.line.post({"type": "error", "message": "the call has ended"})
             return
         self._configure(**changes)
         await call.speak(response.spoken)
@@ -476,7 +364,7 @@ class RealtimeSession:
         else:
             response.reason = "client_cancelled"
         await call.interrupt()
-        self._line.post({"type": SETTLED, "response_id": response.id})
+        self.line.post({"type": SETTLED, "response_id": response.id})
 
     def _functions_called(self, calls: Sequence[FunctionCall]) -> None:
         call = self.session.call
@@ -492,17 +380,19 @@ class RealtimeSession:
             fields = {"call_id": known.call_id, "name": known.name, "arguments": known.arguments}
             made.append((Item(kind="function_call", fields=fields, message=message), known.call_id))
         call.acted()
-        self._line.post({"type": FUNCTIONS, "calls": made})
+        self.line.post({"type": FUNCTIONS, "calls": made})
 
     # Work that has an order
 
-    def _check_work(self) -> None:
+    def check_work(self) -> None:
+        """Raise ``ApiError`` where too much waits to be done."""
         if self._work.full():
             raise ev.ApiError(
                 "Too much is asked for at a time; wait for answers.", code="too_many_requests", kind="rate_limit_error"
             )
 
-    def _queue(self, work: Callable[[], Awaitable[None]]) -> None:
+    def queue(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Have something done behind what waits to be done."""
         try:
             self._work.put_nowait(work)
         except asyncio.QueueFull:
@@ -519,4 +409,4 @@ class RealtimeSession:
             except Exception as e:
                 logger.opt(exception=e).error("a Realtime client's wish failed")
                 detail = ev.ErrorDetail(type="server_error", code="server_error", message="the server could not do that")
-                await self._emit([ev.ErrorEvent(error=detail)])
+                await self.emit([ev.ErrorEvent(error=detail)])

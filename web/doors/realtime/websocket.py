@@ -52,19 +52,6 @@ class _Abuse(Exception):
         self.code = code
 
 
-class RealtimeTransport(WebSocketTransport):
-    """A WebSocket transport whose client says when the assistant is to speak: nobody greets it."""
-
-    @property
-    def on_ready(self) -> None:  # type: ignore[override]
-        """Nothing to do."""
-        return
-
-    @on_ready.setter
-    def on_ready(self, _handler: Any) -> None:
-        return
-
-
 class _Sink:
     """What one transport writes; one that was replaced closes nothing."""
 
@@ -151,7 +138,7 @@ class _Connection:
         self._limits = state.settings.limits
         self._writing = asyncio.Lock()
         self._closed = asyncio.Event()
-        self._transport: RealtimeTransport | None = None
+        self._transport: WebSocketTransport | None = None
         self.sink: _Sink | None = None
         self._strikes = Bucket(STRIKES, STRIKES_PER_S)
         self._events = Bucket(EVENTS, EVENTS_PER_S)
@@ -213,11 +200,12 @@ class _Connection:
         """Run the call, or run it anew with other turn-taking; raises ``BuildFailed``."""
         rate_hz = self.realtime.narrator.codec.rate_hz
         sink = self.sink = _Sink(self)
-        transport = RealtimeTransport(
+        transport = WebSocketTransport(
             sink,
             door="realtime",
             extras=True,
             client_holds=False,
+            greets=False,
             rate_hz=rate_hz,
             max_audio_speed=self._limits.ws_max_audio_speed,
         )
