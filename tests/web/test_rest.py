@@ -252,6 +252,9 @@ async def test_the_openapi_description_is_whole(serve):
         "/session/{session_id}", "/api/sessions", "/api/sessions/{session_id}", "/api/sessions/{session_id}/report",
         "/api/sessions/{session_id}/report/plots", "/api/sessions/{session_id}/export", "/api/sessions/{session_id}/audio",
         "/api/lessons", "/api/ice-servers", "/api/client-config", "/api/offer", "/models/load", "/models/unload",
+        "/api/phone/calls", "/phone/report/{token}", "/phone/twilio/voice", "/phone/twilio/status", "/phone/telnyx/voice",
+        "/phone/telnyx/status", "/phone/plivo/voice", "/phone/plivo/status", "/phone/vonage/voice", "/phone/vonage/status",
+        "/phone/exotel/voice", "/phone/exotel/status", "/start", "/sessions/{session_id}/api/offer",
     } == paths.keys()  # fmt: skip
     names = set(schema["components"]["schemas"])
     assert "Problem" in names
