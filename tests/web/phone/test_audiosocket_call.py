@@ -159,6 +159,31 @@ async def test_a_uuid_that_is_talking_is_no_other_calls(serve):
         assert session_of(server, first).state == "attached"
 
 
+async def test_a_dialplan_may_come_back_at_once_with_the_uuid_of_a_call_that_is_over(serve):
+    server = await serve(phone=PHONE)
+    first, second = caller(server), caller(server)
+    second.uuid = first.uuid
+    async with phoning(first, second):
+        await greeted(first)
+        before = session_of(server, first)
+        await first.hang_up(word=False)
+        await greeted(second)
+        assert session_of(server, second) not in (before, None)
+        assert before.state == "ended"
+
+
+async def test_one_uuid_in_several_connections_at_once_is_one_call(serve):
+    server = await serve(phone=PHONE, speech_s=4.0)
+    calls = [caller(server) for _ in range(5)]
+    for call in calls:
+        call.uuid = calls[0].uuid
+    async with phoning(*calls):
+        await asyncio.gather(*(call.dial() for call in calls))
+        await server.until(lambda: sum(call.ended.is_set() for call in calls) == 4, "all but one are hung up on")
+        assert server.state.sessions.active == 1
+        assert server.state.sessions.detached == 0
+
+
 async def test_one_call_too_many_is_hung_up_on(serve):
     server = await serve(phone=PHONE, limits={"max_calls": 1})
     one, other, third = caller(server), caller(server), caller(server)

@@ -37,6 +37,8 @@ VOICE_WITHIN_S = 1.0
 """How long the caller's first audio is waited for, which says at what rate to answer; after that it is ``DEFAULT_RATE_HZ``."""
 DEFAULT_RATE_HZ = 8_000
 CLOSE_WITHIN_S = 2.0
+ENDS_WITHIN_S = 2.0
+"""How long a connection with the UUID of another waits for that one's call to end."""
 KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds, seconds and times, where the system has them: a machine that went down says no goodbye."""
 MAX_STRANGERS = 100
@@ -63,6 +65,7 @@ class AudioSocketServer:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._talking: dict[str, PhoneEntry] = {}
+        self._opening: set[str] = set()
 
     async def start(self) -> None:
         """Listen, where a port is set.
@@ -98,16 +101,29 @@ class AudioSocketServer:
     async def take(self, call_id: str) -> PhoneEntry:
         """The call of a connection: a new one, or the one whose connection broke off.
 
+        A dialplan that comes back with the UUID of a call which is just ending gets a new call.
+
         Raises:
             AtCapacity: no place, or an engine is at its limit.
+            _Refused: the call of this UUID is talking over another connection.
         """
-        entry = self._talking.get(call_id)
-        if entry is not None and entry.session is not None and entry.session.state != "ended":
-            if entry.session.state == "attached":
-                raise _Refused("uuid in use")
+        session = entry.session if (entry := self._talking.get(call_id)) is not None else None
+        if entry is not None and session is not None and session.state == "detached":
             return entry
+        if session is not None:
+            try:
+                async with asyncio.timeout(ENDS_WITHIN_S):
+                    await session.wait_ended()
+            except TimeoutError:
+                raise _Refused("uuid in use") from None
+        if call_id in self._opening:
+            raise _Refused("uuid in use")
         self._talking = {key: e for key, e in self._talking.items() if e.session is not None}
-        entry = self._talking[call_id] = await self.desk.open(CARRIER, call_id)
+        self._opening.add(call_id)
+        try:
+            entry = self._talking[call_id] = await self.desk.open(CARRIER, call_id)
+        finally:
+            self._opening.discard(call_id)
         return entry
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
