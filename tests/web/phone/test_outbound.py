@@ -271,7 +271,7 @@ async def test_the_report_comes_by_text(serve, api, carrier):
     assert api.texts[0]["to"] == LEARNER
     link = re.search(re.escape(PUBLIC) + r"(/phone/report/[0-9a-f.]+)$", api.texts[0]["text"])
     assert link is not None, api.texts[0]["text"]
-    async with server.http() as http:
+    async with server.http(headers={"Host": "tutor.example.org"}) as http:
         page = await http.get(link[1])
         assert page.status_code == 200, page.text
         assert page.headers["content-type"].startswith("text/html")
