@@ -589,7 +589,9 @@ class CallObserver:
         if reply is None:
             return
         heard_s = self._transport.playout.heard_s(reply.utterance, time.monotonic()) if reply.utterance else 0.0
-        reply.cut_to = heard_text(reply.text, reply.words, heard_s, reply.audio_s or None)
+        # What is only to be read was read as it came.
+        read = reply.text.strip() if self.silent else None
+        reply.cut_to = heard_text(reply.text, reply.words, heard_s, reply.audio_s or None) if read is None else read
         self._unsettled = reply
         self._keep(reply)
         prometheus.INTERRUPTIONS.inc()

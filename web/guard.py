@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from web.auth import COOKIE, Authenticator, Presented, bearer_of
 from web.doors.realtime.client_secrets import PATHS as EPHEMERAL_PATHS
+from web.doors.realtime.client_secrets import PREFIX as EPHEMERAL_PREFIX
 from web.doors.realtime.client_secrets import ClientSecrets, in_openais_form, key_in_subprotocols
 from web.login import login_page
 from web.origin import HostPolicy, Origin, origin_allowed
@@ -154,6 +155,10 @@ class Guard:
         if path in EPHEMERAL_PATHS:
             bearer = bearer or key_in_subprotocols(headers.get("sec-websocket-protocol"))
             ephemeral = self._is_client_secret(scope, bearer)
+            if not ephemeral and not self._auth.required and bearer is not None and bearer.startswith(EPHEMERAL_PREFIX):
+                # Nobody needs a key here; but who brings one expects the configuration that it was made with.
+                detail = "the ephemeral key has expired, or never was"
+                return problem_response(401, detail, kind="unauthorised", title="Not logged in", instance=path)
         if ephemeral or not self._auth.required or (path == "/login" and http and scope["method"] == "POST"):
             return None
         if CARRIER_PATH.fullmatch(path):

@@ -108,6 +108,22 @@ async def test_an_offer_with_its_session(server: RunningServer, peer: Peer) -> N
     assert (await peer.until("error"))["error"]["code"] == "cannot_update_turn_detection"
 
 
+async def test_a_call_whose_client_says_when_a_turn_is_over(server: RunningServer, peer: Peer) -> None:
+    wanted = {"type": "realtime", "audio": {"input": {"turn_detection": None, "transcription": {"model": "any"}}}}
+    form = {"sdp": (None, await peer.offer()), "session": (None, json.dumps(wanted))}
+    response = await post(server, "/v1/realtime/calls", files=form)
+    await peer.accept(response.text)
+    await peer.until("session.created")
+    await asyncio.sleep(1.0)
+    peer.send(type="input_audio_buffer.commit")
+    committed = await peer.until("input_audio_buffer.committed")
+    completed = await peer.until("conversation.item.input_audio_transcription.completed")
+    assert completed["item_id"] == committed["item_id"]
+    assert completed["usage"]["seconds"] > 0.3
+    peer.send(type="response.create")
+    assert (await peer.until("response.done"))["response"]["status"] == "completed"
+
+
 @pytest.mark.parametrize(
     ("request_", "param"),
     [

@@ -52,6 +52,24 @@ async def test_instructions_take_the_tutors_place(mind: FakeVLLM, briefed: Runni
         assert client.errors() == []
 
 
+async def test_a_written_answer_that_is_cancelled_was_read_as_far_as_it_came(mind: FakeVLLM, briefed: RunningServer) -> None:
+    mind.script = Script(answer=lambda _: "One two three four five six seven eight nine ten.", delay_s=0.2)
+    async with session(briefed.url) as client:
+        await client.update(instructions="Count", output_modalities=["text"])
+        await client.send(type="response.create")
+        for _ in range(3):
+            await client.until("response.output_text.delta")
+        await client.send(type="response.cancel")
+        response = (await client.until("response.done"))["response"]
+        assert response["status"] == "cancelled"
+        assert said(response).startswith("One two")
+        assert "ten" not in said(response)
+        mind.script = Script()
+        await client.type("go on")
+        await client.respond()
+        assert mind.requests[-1]["messages"][1] == {"role": "assistant", "content": said(response)}
+
+
 async def test_what_was_truncated_the_model_does_not_see(mind: FakeVLLM, briefed: RunningServer) -> None:
     mind.script = Script(answer=lambda _: "One two three four five six seven eight nine ten.")
     async with session(briefed.url) as client:

@@ -90,6 +90,14 @@ async def test_keys_open_the_realtime_doors_and_no_others(serve: Any, log: Strin
     assert made.value not in log.getvalue()
 
 
+async def test_a_key_that_is_none_is_refused_even_where_nobody_needs_one(server: Any) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        async with session(server.url, key="ek_expired"):
+            pass
+    assert refused.value.response.status_code == 401
+    assert json.loads(refused.value.response.body)["error"]["type"] == "authentication_error"
+
+
 async def test_what_cannot_be_configured_gets_no_key(server: Any) -> None:
     async with AsyncOpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as openai:
         with pytest.raises(Exception, match="follows its lessons") as refused:
