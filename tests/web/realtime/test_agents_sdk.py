@@ -90,10 +90,13 @@ async def test_typed_and_spoken_turns(sdk: Path, server: RunningServer, flite_wa
 
 
 async def test_an_interrupted_answer_is_what_was_heard(sdk: Path, briefed: RunningServer, mind: FakeVLLM) -> None:
-    long = "One two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen."
+    long = (
+        "Let me tell you of a long walk along the river, past the old bridge and the mill, up to the castle on the hill. " * 2
+    )
+    long = long.strip()
     mind.script = Script(answer=lambda _: long)
-    steps = [{"text": "count", "interruptAfterMs": 2_500}, {"text": "go on"}]
-    told = await run(sdk, briefed, instructions="Count", steps=steps)
+    steps = [{"text": "count", "interruptAfterBytes": 72_000}, {"text": "go on"}]
+    told = await run(sdk, briefed, instructions="Tell of a walk", steps=steps)
     (history,) = told["history"]
     heard = texts(history)[1][1]
     assert long.startswith(heard)

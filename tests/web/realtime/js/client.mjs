@@ -47,8 +47,9 @@ for (const step of plan.steps) {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   }
-  if (step.interruptAfterMs) {
-    await new Promise((resolve) => setTimeout(resolve, step.interruptAfterMs));
+  if (step.interruptAfterBytes) {
+    const enough = audioBytes + step.interruptAfterBytes;
+    while (audioBytes < enough) await new Promise((resolve) => setTimeout(resolve, 10));
     session.interrupt();
   }
   await answered;
