@@ -85,7 +85,13 @@ def check(
 
 @app.command()
 def talk(
-    wav: Annotated[list[Path], typer.Option(help="A WAV file to say; give it once for each turn.")],
+    wav: Annotated[
+        list[Path] | None, typer.Option(help="A WAV file to say; give it once for each turn.", show_default=False)
+    ] = None,
+    mic: Annotated[bool, typer.Option("--mic", help="A call in this terminal, with its microphone and loudspeaker.")] = False,
+    headphones: Annotated[
+        bool, typer.Option("--headphones", help="With --mic: you wear headphones, so you may interrupt by voice.")
+    ] = False,
     url: Annotated[str | None, typer.Option(help="The server. Default: http://127.0.0.1:7860.", show_default=False)] = None,
     transport: Annotated[str, typer.Option(help="webrtc or websocket.")] = "webrtc",
     lesson: Annotated[
@@ -98,14 +104,22 @@ def talk(
     out: Annotated[Path | None, typer.Option(help="Write the tutor's voice to this WAV file.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
-    """Talk to a server without a browser, with WAV files as the microphone."""
+    """Talk to a server without a browser: with WAV files as the microphone, or in this terminal."""
+    if mic == bool(wav):
+        stop(ValueError("talk: give either --mic or WAV files (--wav)"))
+    if mic and (json or out is not None):
+        stop(ValueError("talk: --json and --out are for calls with WAV files"))
     from pipeline.settings.load import SettingsError
     from web.talk.command import talk_command
     from web.talk.own_server import own_server
 
     try:
         with own_server(url, lesson) as (address, name):
-            sys.exit(talk_command(address, wav, transport, json, out, name))
+            if mic:
+                from web.talk.terminal import terminal_command
+
+                sys.exit(terminal_command(address, name, headphones=headphones))
+            sys.exit(talk_command(address, wav or [], transport, json, out, name))
     except SettingsError as error:
         stop(error)
 
