@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from aiortc import RTCIceServer
 from loguru import logger
 
-from pipeline.messages import OUTPUT_RATE_HZ, ClientMessage, Error, Ping, Playout, Pong, ServerMessage
+from pipeline.messages import OUTPUT_RATE_HZ, ClientMessage, Error, Ping, Playout, Pong, ServerMessage, TextInput
 from pipeline.metrics.reception import ReceptionExporter
 from pipeline.settings.tree import WebRTCSettings
 from pipeline.transports.base import CommandHandler, LostHandler
@@ -19,7 +20,16 @@ from pipeline.transports.inbox import Inbox
 from pipeline.transports.timing import CaptureClock, PlayoutLedger
 from pipeline.transports.webrtc_capture import AudioCapture, Reception
 from pipeline.transports.webrtc_connection import MAX_MESSAGE_CHARS, BadOffer, IceCandidate, Peer
-from pipeline.transports.webrtc_messages import PEER_LEFT, Command, Dialogue, Keepalive, Refused, Rtvi
+from pipeline.transports.webrtc_messages import (
+    PEER_LEFT,
+    RTVI_LABEL,
+    Command,
+    Dialogue,
+    Keepalive,
+    Refused,
+    Rtvi,
+    SentText,
+)
 from pipeline.transports.webrtc_processors import WebRTCInput, WebRTCOutput, transport_params
 from pipeline.transports.webrtc_track import OutputTrack
 
@@ -279,6 +289,11 @@ class WebRTCTransport:
             case Rtvi(message):
                 self._client_ready = self._client_ready or message["type"] == "client-ready"
                 if not self._rtvi.put(message):
+                    self._post(Error(message=_TOO_MANY))
+            case SentText(id, text):
+                said = {"text": text, "input_type": "chat", "final": True, "timestamp": datetime.now(UTC).isoformat()}
+                self._post({"label": RTVI_LABEL, "type": "user-input", "data": {**said, "msg_id": id}})
+                if not self._commands.put(TextInput(text=text)):
                     self._post(Error(message=_TOO_MANY))
             case Command(Ping()):
                 self._post(Pong())

@@ -10,7 +10,15 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pipeline.messages import BadMessage, ClientMessage, ServerMessage, parse_client_message, to_wire
+from pipeline.messages import (
+    MAX_TEXT_CHARS,
+    BadMessage,
+    ClientMessage,
+    EndConversation,
+    ServerMessage,
+    parse_client_message,
+    to_wire,
+)
 
 RTVI_LABEL = "rtvi-ai"
 SIGNALLING = "signalling"
@@ -49,7 +57,15 @@ class Refused:
     reason: str
 
 
-Received = Command | Rtvi | Keepalive | Refused
+@dataclass(frozen=True, slots=True)
+class SentText:
+    """A turn that was typed, in RTVI's own message: its client is told of it by the message's id."""
+
+    id: str
+    text: str
+
+
+Received = Command | Rtvi | SentText | Keepalive | Refused
 
 
 class Dialogue:
@@ -95,15 +111,38 @@ class Dialogue:
     def _read_rtvi(self, data: dict[str, Any]) -> Received:
         if not isinstance(data.get("type"), str):
             return Refused("an RTVI message needs a 'type'")
-        if data["type"] != "client-message":
-            return Rtvi(data)
-        body = data.get("data")
+        match data["type"]:
+            case "client-message":
+                return self._read_client_message(data.get("data"))
+            case "send-text" if (sent := _sent_text(data)) is not None:
+                return sent
+            case "disconnect-bot":
+                # pipecat's processor would end the pipeline, and nothing else.
+                return Command(EndConversation())
+            case "send-file" | "dtmf":
+                return Refused(f"{data['type']} has no meaning here")
+            case _:
+                return Rtvi(data)
+
+    def _read_client_message(self, body: Any) -> Received:
         if not isinstance(body, dict) or not isinstance(body.get("t"), str):
             return Refused("client-message needs 'data' with a type 't'")
         fields = body.get("d")
         if fields is not None and not isinstance(fields, dict):
             return Refused("client-message: 'd' must be an object")
         return _parse({**(fields or {}), "type": body["t"]})
+
+
+def _sent_text(data: dict[str, Any]) -> SentText | None:
+    """A ``send-text`` that is answered at once and aloud; others are for pipecat's processor."""
+    body = data.get("data")
+    if not isinstance(body, dict):
+        return None
+    text, options = body.get("content"), body.get("options") or {}
+    plain = isinstance(options, dict) and all(options.get(k, True) is True for k in ("run_immediately", "audio_response"))
+    if not plain or not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT_CHARS:
+        return None
+    return SentText(str(data.get("id") or ""), text)
 
 
 def _parse(data: Any) -> Received:

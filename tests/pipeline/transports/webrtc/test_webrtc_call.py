@@ -93,7 +93,8 @@ async def test_rtvi_client_gets_bot_ready_and_our_messages_as_server_messages(rt
     await kit.eventually(lambda: call.commands and client.of_type("pong"))
     assert call.commands == [SetLevel(level="beginner")]
     # What is RTVI's own passes the pipeline, also from the first processor on: the probe stands behind it.
-    await client.send({"label": "rtvi-ai", "id": "3", "type": "send-text", "data": {"content": "hello"}})
+    written = {"content": "hello", "options": {"audio_response": False}}
+    await client.send({"label": "rtvi-ai", "id": "3", "type": "send-text", "data": written})
     await kit.eventually(lambda: [m for m in call.probe.rtvi() if m["type"] == "send-text"])
     assert not [m for m in call.probe.rtvi() if m["type"] == "client-message"]
     # No renegotiation is ever asked for.
