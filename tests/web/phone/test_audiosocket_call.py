@@ -8,11 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from pipeline.metrics import prometheus
-from tests.web.conftest import Running
+from pipeline.sessions import SessionManager
+from pipeline.settings.exchange import AudioSocketSettings
+from pipeline.settings.tree import Settings
+from tests.web.conftest import Running, stand_ins
 from tests.web.phone.fake_asterisk import FakeAsterisk, phoning
-from web.doors.phone.audiosocket import MAX_STRANGERS, STRIKES, is_among
+from web.doors.phone.audiosocket import MAX_STRANGERS, STRIKES, AudioSocketServer, is_among
+from web.doors.phone.desk import Desk
 
 PHONE = {"audiosocket": {"port": 0}}
 
@@ -51,6 +56,22 @@ async def report_of(server: Running, session_id: str) -> dict[str, Any]:
 async def test_it_does_not_listen_unless_a_port_is_set(serve):
     server = await serve()
     assert server.state.audiosocket.port is None
+
+
+async def test_a_port_that_is_taken_is_told_with_the_name_of_the_setting():
+    taken = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    async with taken:
+        settings = Settings.model_validate({"phone": {"audiosocket": {"port": taken.sockets[0].getsockname()[1]}}})
+        server = AudioSocketServer(settings.phone.audiosocket, Desk(settings, SessionManager(settings, engines=stand_ins())))
+        with pytest.raises(OSError, match=r"phone\.audiosocket: .*in use"):
+            await server.start()
+        await server.close()
+
+
+@pytest.mark.parametrize("peer", ["10.0.0.1/8", "asterisk.example.org", "10.0.0"])
+def test_a_peer_that_is_no_network_is_told(peer):
+    with pytest.raises(ValidationError, match="neither an address nor a network"):
+        AudioSocketSettings(port=0, peers=[peer])
 
 
 @pytest.mark.parametrize("word", [True, False])

@@ -71,11 +71,14 @@ class AudioSocketServer:
         """Listen, where a port is set.
 
         Raises:
-            OSError: the address is taken, or none of this machine's.
+            OSError: the address is taken, or none of this machine's; the text names the setting.
         """
         if self.settings.port is None:
             return
-        self._server = await asyncio.start_server(self._serve, self.settings.host, self.settings.port, backlog=128)
+        try:
+            self._server = await asyncio.start_server(self._serve, self.settings.host, self.settings.port, backlog=128)
+        except OSError as e:
+            raise OSError(e.errno, f"phone.audiosocket: {e.strerror or e}") from e
         self.port = self._server.sockets[0].getsockname()[1]
         logger.info("listening: AudioSocket on {}:{}", self.settings.host, self.port)
 
