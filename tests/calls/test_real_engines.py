@@ -38,6 +38,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     finally:
         if server.process is not None and server.process.poll() is None:
             assert server.stop() == 0
+            assert "did not stop in time" not in server.log.read_text(), "a call that held up its own end"
 
 
 async def until(condition: Callable[[], Any], what: str, within_s: float = 60) -> None:
