@@ -1,3 +1,3 @@
 """Calls by phone: the real server, for tests with the embedded engines."""
 
-from tests.running_server import own_server, server  # noqa: F401  (fixtures)
+from tests.running_server import own_server  # noqa: F401  (a fixture)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.running_server import RunningServer, own_server, server  # noqa: F401  (fixtures)
+from tests.running_server import RunningServer
 from tests.web.phone.fake_asterisk import FakeAsterisk, phoning
 
 
-@pytest.fixture(scope="session")
-def server_env() -> dict[str, str]:
-    return {"PARLEY_TTS__ESPEAK__RATE_WPM": "250", "PARLEY_PHONE__AUDIOSOCKET__PORT": "0"}
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server that an exchange calls."""
+    env = {"PARLEY_TTS__ESPEAK__RATE_WPM": "250", "PARLEY_PHONE__AUDIOSOCKET__PORT": "0"}
+    running = RunningServer(tmp_path_factory.mktemp("audiosocket") / "data", env).start()
+    yield running
+    assert running.stop() == 0
 
 
 def port_of(server: RunningServer) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,13 +16,21 @@ from tests.web.phone.fake_twilio import AUTH_TOKEN, FakeTwilio, phoning
 PUBLIC = "https://tutor.example.org"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server_env() -> dict[str, str]:
     return {
         "PARLEY_TTS__ESPEAK__RATE_WPM": "250",
         "PARLEY_PHONE__PUBLIC_URL": PUBLIC,
         "PARLEY_PHONE__TWILIO__AUTH_TOKEN": AUTH_TOKEN,
     }
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, server_env: dict[str, str]) -> Iterator[RunningServer]:
+    """One server that Twilio calls."""
+    running = RunningServer(tmp_path_factory.mktemp("twilio") / "data", server_env).start()
+    yield running
+    assert running.stop() == 0
 
 
 async def ask(server: RunningServer, path: str) -> Any:
