@@ -1,0 +1,37 @@
+"""A real server for clients that mean no good, or do not know better."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.running_server import RunningServer, own_server, server  # noqa: F401  (fixtures)
+
+
+@pytest.fixture(scope="session")
+def server_env() -> dict[str, str]:
+    """Nobody is turned away for coming often, and sessions whose client is gone do not wait for long."""
+    return {
+        "PARLEY_SERVER__SESSION_RATE_PER_MINUTE": "100000",
+        "PARLEY_SESSION__RESUME_FOR_S": "1",
+        "PARLEY_LIMITS__MAX_CALLS": "40",
+    }
+
+
+@pytest.fixture
+def nothing_broke(server: RunningServer) -> Iterator[RunningServer]:  # noqa: F811
+    """The server, which afterwards has no call left and no failure in its log."""
+    begun = server.log.stat().st_size
+    yield server
+    server.wait_for(lambda: calls(server) == 0, "every call ends", timeout_s=60)
+    said = server.log.read_text()[begun:]
+    failures = re.findall(r"^.*(?:Traceback|\| ERROR|\| CRITICAL|was never retrieved).*$", said, re.M)
+    assert not failures, failures[:5]
+
+
+def calls(server: RunningServer) -> int:  # noqa: F811
+    """Calls that are running or wait for their client."""
+    status = server.get("/status")
+    return int(status["active_calls"]) + int(status["detached_calls"])
