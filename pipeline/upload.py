@@ -49,6 +49,9 @@ def kind_of(data: bytes) -> str | None:
     return None
 
 
+MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
+
+
 def decode(data: bytes, max_s: float) -> bytes:
     """The first audio track of a file as pcm16, mono, 16 kHz.
 
@@ -71,6 +74,9 @@ def decode(data: bytes, max_s: float) -> bytes:
             if not container.streams.audio:
                 raise UploadError("the file has no audio track")
             for frame in container.decode(container.streams.audio[0]):
+                # A resampler for an absurd rate takes seconds and gigabytes to make, whatever the file's length.
+                if not MIN_RATE_HZ <= frame.sample_rate <= MAX_RATE_HZ:
+                    raise UploadError(f"a sample rate of {frame.sample_rate} Hz; {MIN_RATE_HZ} to {MAX_RATE_HZ} are taken")
                 frame.pts = None  # gaps in the time stamps are no sound
                 for out in resampler.resample(frame):
                     pieces.append(_samples(out))

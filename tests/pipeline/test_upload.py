@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from pathlib import Path
 
@@ -77,3 +78,10 @@ def test_bad_files_are_named(convert, tmp_path):
     )
     with pytest.raises(UploadError, match="no audio track"):
         decode(film.read_bytes(), 60.0)
+
+
+@pytest.mark.parametrize("rate_hz", [1, 999, 768_001, 1_900_000_000])
+def test_absurd_rates_are_refused_before_a_resampler_is_made_for_them(rate_hz):
+    header = b"RIFF" + struct.pack("<I", 9_636) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate_hz, 32_000, 2, 16)
+    with pytest.raises(UploadError, match=f"sample rate of {rate_hz} Hz"):
+        decode(header + b"data" + struct.pack("<I", 9_600) + bytes(9_600), 60.0)
