@@ -85,7 +85,7 @@ async def test_keys_open_the_realtime_doors_and_no_others(serve: Any, log: Strin
     with pytest.raises(InvalidStatus):
         async with connect(address, subprotocols=["realtime", "openai-insecure-api-key.ek_wrong"]):  # type: ignore[list-item]
             pass
-    assert "ended by the learner" in log.getvalue()
+    await locked.until(lambda: "ended by the learner" in log.getvalue(), "the calls end")
     assert TOKEN not in log.getvalue()
     assert made.value not in log.getvalue()
 
