@@ -57,7 +57,7 @@ async def final(utterance: Utterance) -> Recognition:
 async def test_partials_come_while_speaking_then_the_final(pool: SphinxPool, say: Say) -> None:
     partials: list[str] = []
     utterance = pool.open(on_partial=partials.append)
-    await speak(utterance, say(MARKET), speed=2)
+    await speak(utterance, say(MARKET), speed=1)
     before_final = len(partials)
     result = await final(utterance)
     assert result.text == MARKET
