@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (TalkError, RuntimeError, OSError) as e:
-        print(f"bench {options.name}: {e or repr(e)}", file=sys.stderr)
+        print(f"bench {options.name}: {str(e) or repr(e)}", file=sys.stderr)
         return 1
     result = {"bench": options.name, "quick": options.quick, **found, "machine": machine}
     if options.json is not None:

@@ -38,9 +38,9 @@ from pipeline.session import Session
 from pipeline.sessions import UnknownLesson
 from pipeline.transports.pacing import SpeedMeter
 from pipeline.transports.websocket import CLOSE_TIMEOUT_S, WebSocketTransport
-from web.problems import ProblemError, problem_response
+from web.doors.socket import ABUSE, FAILED, TOO_BIG, TRY_LATER, Expelled, SocketWriter, accepted
 from web.rate import Bucket
-from web.state import count_session, state_of
+from web.state import state_of
 
 router = APIRouter()
 
@@ -50,60 +50,23 @@ STRIKES, STRIKES_PER_S = 30, 1.0  # bad messages that are forgiven at once, and 
 MESSAGES, MESSAGES_PER_S = 200, 50.0  # JSON messages
 CHUNKS, CHUNKS_PER_S = 2_000, 1_000.0  # binary messages
 READ_SPEED = 100.0  # a client that is too fast is read no faster than this multiple of real time
-CLOSE_REASON_BYTES = 123  # RFC 6455, 5.5
-ABUSE, TOO_BIG, TRY_LATER, FAILED = 1008, 1009, 1013, 1011
 
 
-class _Abuse(Exception):
-    """The connection ends; the text says why."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-
-
-class _SocketSink:
-    """The writing half of a Starlette WebSocket, as ``pipeline.transports.outbox.Sink``."""
-
-    def __init__(self, websocket: WebSocket) -> None:
-        self._websocket = websocket
-        self.closed = asyncio.Event()
+class _SocketSink(SocketWriter):
+    """The socket as ``pipeline.transports.outbox.Sink``."""
 
     async def send_json(self, data: dict[str, Any]) -> None:
-        await self._send({"type": "websocket.send", "text": json.dumps(data, separators=(",", ":"))})
+        await self.send(json.dumps(data, separators=(",", ":")))
 
     async def send_bytes(self, data: bytes) -> None:
-        await self._send({"type": "websocket.send", "bytes": data})
-
-    async def close(self, code: int, reason: str) -> None:
-        if self.closed.is_set():
-            return
-        self.closed.set()
-        short = reason.encode()[:CLOSE_REASON_BYTES].decode(errors="ignore")
-        try:
-            await self._websocket.close(code, short)
-        except (RuntimeError, WebSocketDisconnect, OSError):
-            pass  # the client was faster
-
-    async def _send(self, message: Message) -> None:
-        try:
-            await self._websocket.send(message)
-        except (RuntimeError, WebSocketDisconnect) as e:
-            raise ConnectionError("closed") from e
+        await self.send(data)
 
 
 @router.websocket("/ws/conversation")
 async def conversation(websocket: WebSocket) -> None:
     """A call over this socket."""
-    try:
-        count_session(websocket)
-    except ProblemError as e:
-        await websocket.send_denial_response(
-            problem_response(e.status_code, e.detail, kind=e.kind, title=e.title, headers=dict(e.headers or {}))
-        )
-        return
-    await websocket.accept()
-    await _Conversation(websocket).run()
+    if await accepted(websocket):
+        await _Conversation(websocket).run()
 
 
 class _Conversation:
@@ -166,7 +129,7 @@ class _Conversation:
                 await self._take(message, time.monotonic())
         except WebSocketDisconnect as e:
             return f"the client closed the connection ({e.code})"
-        except _Abuse as e:
+        except Expelled as e:
             await self._expel(e)
             return str(e)
 
@@ -277,7 +240,7 @@ class _Conversation:
             pass
         await self._sink.close(code, reason)
 
-    async def _expel(self, abuse: _Abuse) -> None:
+    async def _expel(self, abuse: Expelled) -> None:
         logger.warning("a WebSocket client was expelled: {}", abuse)
         if self._transport is not None:
             await self._transport.send(Error(message=str(abuse)))
@@ -290,7 +253,7 @@ class _Conversation:
         # Characters stand in for the bytes of a text: at most four times too lenient, and cheap.
         size = len(data) if data is not None else len(text or "")
         if size > self._limits.ws_max_message_bytes:
-            raise _Abuse(TOO_BIG, f"a message of {size} bytes is over the limit of {self._limits.ws_max_message_bytes}")
+            raise Expelled(TOO_BIG, f"a message of {size} bytes is over the limit of {self._limits.ws_max_message_bytes}")
         if data is not None:
             await self._take_audio(data, now)
         elif text is not None:
@@ -307,7 +270,7 @@ class _Conversation:
             return
         seconds = len(data) / 2 / INPUT_RATE_HZ
         if self._speed.observe(seconds, now):
-            raise _Abuse(ABUSE, f"audio has come at over {self._limits.ws_max_audio_speed:g} times real time for too long")
+            raise Expelled(ABUSE, f"audio has come at over {self._limits.ws_max_audio_speed:g} times real time for too long")
         self._transport.feed_audio(data, now)
         if self._speed.over:
             await asyncio.sleep(min(1.0, seconds / READ_SPEED))
@@ -382,12 +345,12 @@ class _Conversation:
         self._position = old.playout.position
         await self._attach(found, resumed=True)
         if self._transport is None:
-            raise _Abuse(FAILED, "the session could not be taken up")
+            raise Expelled(FAILED, "the session could not be taken up")
 
     async def _strike(self, error: str, now: float, *, once_a_second: bool = False) -> None:
         assert self._transport is not None
         if not self._strikes.take(now):
-            raise _Abuse(ABUSE, f"too many bad messages; the last: {error}")
+            raise Expelled(ABUSE, f"too many bad messages; the last: {error}")
         if once_a_second and now - self._slowed_at < 1.0:
             return
         self._slowed_at = now

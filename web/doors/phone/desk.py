@@ -71,7 +71,6 @@ class Desk:
         self._sessions = sessions
         self._clock = clock
         self._entries: OrderedDict[tuple[str, str], PhoneEntry] = OrderedDict()
-        self._planned: OrderedDict[tuple[str, str], Wanted] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
         self.after_call: list[AfterCall] = []
         """Done one after the other when a call has ended; one that fails is logged."""
@@ -79,12 +78,6 @@ class Desk:
         """Streams that have not shown a token yet."""
 
     # Announced calls
-
-    def plan(self, carrier: str, call_id: str, wanted: Wanted) -> None:
-        """A call that this server has placed is to be about ``wanted`` once it is answered."""
-        self._planned[carrier, call_id] = wanted
-        while len(self._planned) > MAX_REMEMBERED:
-            self._planned.popitem(last=False)
 
     async def reserve(self, carrier: str, learner: str, wanted: Wanted) -> PhoneEntry:
         """A session for a call that this server is about to place. Its ``call_id`` is a name that nobody can guess, which the
@@ -122,8 +115,7 @@ class Desk:
         """
         entry = self._entries.get((carrier, call_id))
         if entry is None or entry.session is None or entry.session.state == "ended":
-            wanted = self._planned.pop((carrier, call_id), None) or self._wanted(dialled)
-            entry = await self._admit(carrier, call_id, caller, wanted)
+            entry = await self._admit(carrier, call_id, caller, self._wanted(dialled))
         token = secrets.token_hex(24)  # letters and digits, which is all that some carriers pass on
         entry.token, entry.valid_until = _digest(token), self._clock() + self.settings.token_ttl_s
         return token
@@ -152,10 +144,16 @@ class Desk:
 
     async def hang_up(self, carrier: str, call_id: str, reason: str) -> None:
         """The carrier says that a call is over (or never came to be)."""
-        self._planned.pop((carrier, call_id), None)
         entry = self._entries.get((carrier, call_id))
         if entry is not None and entry.session is not None:
             await entry.session.end(reason)
+
+    async def told_of_end(self, carrier: str, placed: str | None, call_id: str, reason: str | None) -> None:
+        """A carrier tells how a call does, by its own name of it and by the one in its request (``placed``). ``reason``: why it
+        is over; ``None`` as long as it is not."""
+        if call_id and reason is not None:
+            self.adopt(carrier, placed, call_id)
+            await self.hang_up(carrier, call_id, reason)
 
     def end_unless_back(self, session: Session) -> None:
         """A stream broke off: end the session unless the carrier connects it again."""

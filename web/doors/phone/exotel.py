@@ -179,9 +179,7 @@ async def status(request: Request) -> Response:
     check(request, state.settings.phone)
     form = dict(parse_qsl((await request.body()).decode(errors="replace"), keep_blank_values=True))
     call_sid, reason = form.get("CallSid", ""), _ENDS.get(form.get("Status", ""))
-    if call_sid and reason is not None:
-        state.phone.adopt(NAME, placed_of(request), call_sid)
-        await state.phone.hang_up(NAME, call_sid, reason)
+    await state.phone.told_of_end(NAME, placed_of(request), call_sid, reason)
     return Response(status_code=204)
 
 

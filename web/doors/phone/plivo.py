@@ -196,9 +196,7 @@ async def status(request: Request) -> Response:
     call_id, reason = form.get("CallUUID", ""), _ENDS.get(form.get("CallStatus", ""))
     if form.get("Machine") == "true":
         reason = MACHINE
-    if call_id and reason is not None:
-        state.phone.adopt(NAME, placed_of(request), call_id)
-        await state.phone.hang_up(NAME, call_id, reason)
+    await state.phone.told_of_end(NAME, placed_of(request), call_id, reason)
     return Response(status_code=204)
 
 

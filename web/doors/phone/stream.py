@@ -17,6 +17,7 @@ from web.doors.phone.call import PhoneCall
 from web.doors.phone.carrier import Audio, BadFrame, Carrier, Digit, Event, Failed, Mark, Started, Stopped
 from web.doors.phone.desk import Desk
 from web.doors.phone.order import Order
+from web.doors.socket import ABUSE, FAILED, TOO_BIG, TRY_LATER, Expelled, SocketWriter
 from web.rate import Bucket
 
 START_WITHIN_S = 10.0
@@ -27,53 +28,28 @@ MAX_MESSAGE_BYTES = 65_536
 """Carriers send 20 to 100 ms of audio in a message: at most some 5 kB."""
 STRIKES, STRIKES_PER_S = 30, 1.0
 MESSAGES, MESSAGES_PER_S = 400, 200.0
-ABUSE, TOO_BIG, TRY_LATER, FAILED = 1008, 1009, 1013, 1011
-
-
-class _Refused(Exception):
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
 
 
 class _StreamLine:
     """A carrier's WebSocket as ``web.doors.phone.call.Line``."""
 
     def __init__(self, websocket: WebSocket, carrier: Carrier) -> None:
-        self._websocket = websocket
+        self._writer = SocketWriter(websocket)
         self._carrier = carrier
-        self._closed = False
         self.codec = carrier.codec
         self.piece_s = carrier.piece_s
 
     async def play(self, encoded: bytes) -> None:
-        await self._send(self._carrier.audio(encoded))
+        await self._writer.send(self._carrier.audio(encoded))
 
     async def mark(self, name: str) -> None:
-        await self._send(self._carrier.mark(name))
+        await self._writer.send(self._carrier.mark(name))
 
     async def clear(self) -> None:
-        await self._send(self._carrier.clear())
+        await self._writer.send(self._carrier.clear())
 
     async def hang_up(self, code: int, reason: str) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            await self._websocket.close(code, reason[:100])
-        except (RuntimeError, WebSocketDisconnect, OSError):
-            pass  # the carrier was faster
-
-    async def _send(self, message: str | bytes | None) -> None:
-        if message is None:
-            return
-        try:
-            if isinstance(message, str):
-                await self._websocket.send_text(message)
-            else:
-                await self._websocket.send_bytes(message)
-        except (RuntimeError, WebSocketDisconnect) as e:
-            raise ConnectionError("closed") from e
+        await self._writer.close(code, reason)
 
 
 async def serve(websocket: WebSocket, carrier: Carrier, desk: Desk) -> None:
@@ -101,7 +77,7 @@ class _Stream:
         """Serve until either side hangs up."""
         try:
             call = await self._open()
-        except _Refused as e:
+        except Expelled as e:
             prometheus.PHONE_REFUSED.labels(self._carrier.name, str(e)).inc()
             logger.warning("a stream of {} was closed: {}", self._carrier.name, e)
             await _StreamLine(self._websocket, self._carrier).hang_up(e.code, str(e))
@@ -136,7 +112,7 @@ class _Stream:
                 return False
 
     async def _finish(self, call: PhoneCall, outcome: str | BaseException) -> None:
-        if isinstance(outcome, Exception) and not isinstance(outcome, _Refused):
+        if isinstance(outcome, Exception) and not isinstance(outcome, Expelled):
             logger.opt(exception=outcome).error("the phone's door failed")
         if call.closed.is_set():
             # Hung up from this side: at the end of the session, or to have the carrier connect the call anew.
@@ -150,25 +126,25 @@ class _Stream:
 
     async def _open(self) -> PhoneCall:
         if self._desk.strangers >= MAX_STRANGERS:
-            raise _Refused(TRY_LATER, "too many streams")
+            raise Expelled(TRY_LATER, "too many streams")
         self._desk.strangers += 1
         try:
             async with asyncio.timeout(START_WITHIN_S):
                 started = await self._started()
         except TimeoutError:
-            raise _Refused(ABUSE, "no start") from None
+            raise Expelled(ABUSE, "no start") from None
         finally:
             self._desk.strangers -= 1
         entry = self._desk.claim(self._carrier.name, started.call_id, started.token)
         if entry is None:
-            raise _Refused(ABUSE, "token")
+            raise Expelled(ABUSE, "token")
         line = _StreamLine(self._websocket, self._carrier)
         try:
             call = PhoneCall(self._desk, entry, line)
             await call.start()
         except BuildFailed as e:
             logger.error("a call by phone could not be built: {}", e)
-            raise _Refused(FAILED, "build") from e
+            raise Expelled(FAILED, "build") from e
         return call
 
     async def _started(self) -> Started:
@@ -185,13 +161,13 @@ class _Stream:
         data = message.get("bytes")
         content: str | bytes = data if data is not None else message.get("text") or ""
         if len(content) > MAX_MESSAGE_BYTES:
-            raise _Refused(TOO_BIG, "giant message")
+            raise Expelled(TOO_BIG, "giant message")
         try:
             return self._carrier.parse(content)
         except BadFrame as e:
             logger.debug("a message of {} was not understood: {}", self._carrier.name, e)
             if not self._strikes.take(time.monotonic()):
-                raise _Refused(ABUSE, "bad messages") from e
+                raise Expelled(ABUSE, "bad messages") from e
             return None
 
     async def _listen(self, call: PhoneCall) -> str:
@@ -206,7 +182,7 @@ class _Stream:
                 await self._take(call, event, now)
         except WebSocketDisconnect as e:
             return f"the carrier closed the connection ({e.code})"
-        except _Refused as e:
+        except Expelled as e:
             prometheus.PHONE_REFUSED.labels(self._carrier.name, str(e)).inc()
             logger.warning("a stream of {} was closed: {}", self._carrier.name, e)
             await call.transport.expel(e.code, str(e))
@@ -229,7 +205,7 @@ class _Stream:
     def _take_audio(self, call: PhoneCall, event: Audio, now: float) -> None:
         samples = len(event.encoded) // self._carrier.codec.sample_bytes
         if self._speed.observe(samples / self._carrier.codec.rate_hz, now):
-            raise _Refused(ABUSE, "too fast")
+            raise Expelled(ABUSE, "too fast")
         self._lost_samples = samples or self._lost_samples
         for piece in self._order.put(event.number, event.encoded):
             try:
@@ -237,4 +213,4 @@ class _Stream:
             except ValueError as e:
                 logger.debug("audio of {}: {}", self._carrier.name, e)
                 if not self._strikes.take(now):
-                    raise _Refused(ABUSE, "bad messages") from e
+                    raise Expelled(ABUSE, "bad messages") from e

@@ -221,10 +221,8 @@ async def status(request: Request) -> Response:
     form = await signed_form(request, state.settings.phone, STATUS_PATH)
     if form.get("StreamEvent") == "stream-error":
         logger.warning("Twilio says of a stream: {}", form.get("StreamError", "")[:200])
-    reason, call_sid = _ENDS.get(form.get("CallStatus", "")), form.get("CallSid")
-    if reason is not None and call_sid:
-        state.phone.adopt(NAME, placed_of(request), call_sid)
-        await state.phone.hang_up(NAME, call_sid, reason)
+    reason, call_sid = _ENDS.get(form.get("CallStatus", "")), form.get("CallSid", "")
+    await state.phone.told_of_end(NAME, placed_of(request), call_sid, reason)
     return Response(status_code=204)
 
 

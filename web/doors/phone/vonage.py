@@ -204,9 +204,7 @@ async def status(request: Request) -> Response:
     state = state_of(request)
     body = await signed_body(request, state.settings.phone)
     call_id, reason = str(body.get("uuid") or ""), _ENDS.get(str(body.get("status")))
-    if call_id and reason is not None:
-        state.phone.adopt(NAME, placed_of(request), call_id)
-        await state.phone.hang_up(NAME, call_id, reason)
+    await state.phone.told_of_end(NAME, placed_of(request), call_id, reason)
     return Response(status_code=204)
 
 

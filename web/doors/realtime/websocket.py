@@ -28,6 +28,7 @@ from web.doors.realtime import config as cf
 from web.doors.realtime import events as ev
 from web.doors.realtime.abilities import abilities, rate_limits
 from web.doors.realtime.session import RealtimeSession
+from web.doors.socket import ABUSE, FAILED, TOO_BIG, Expelled, SocketWriter
 from web.problems import ProblemError
 from web.rate import Bucket
 from web.state import WebState, count_session, state_of
@@ -40,16 +41,6 @@ WAIT_FOR_UPDATE_S = 1.0
 STRIKES, STRIKES_PER_S = 30, 1.0  # bad events that are forgiven at once, and per second
 EVENTS, EVENTS_PER_S = 2_000, 1_000.0
 READ_SPEED = 100.0  # a client that is too fast is read no faster than this multiple of real time
-CLOSE_REASON_BYTES = 123  # RFC 6455, 5.5
-ABUSE, TOO_BIG, FAILED = 1008, 1009, 1011
-
-
-class _Abuse(Exception):
-    """The connection ends; the text says why."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
 
 
 class _Sink:
@@ -137,7 +128,7 @@ class _Connection:
         self._session = session
         self._limits = state.settings.limits
         self._writing = asyncio.Lock()
-        self._closed = asyncio.Event()
+        self._writer = SocketWriter(websocket)
         self._transport: WebSocketTransport | None = None
         self.sink: _Sink | None = None
         self._strikes = Bucket(STRIKES, STRIKES_PER_S)
@@ -157,7 +148,7 @@ class _Connection:
         """Serve the socket until either side closes it, and end the session."""
         reader = asyncio.create_task(self._converse(), name="realtime reader")
         waiter = asyncio.create_task(self._begin_soon(), name="realtime begin")
-        closed = asyncio.create_task(self._closed.wait(), name="realtime closed")
+        closed = asyncio.create_task(self._writer.closed.wait(), name="realtime closed")
         reason, code = "the connection ended", 1000
         try:
             await asyncio.wait({reader, closed}, return_when=asyncio.FIRST_COMPLETED)
@@ -235,24 +226,14 @@ class _Connection:
     async def _emit(self, events: Sequence[ev.ServerEvent]) -> None:
         async with self._writing:
             for event in events:
-                try:
-                    await self._websocket.send({"type": "websocket.send", "text": event.model_dump_json()})
-                except (RuntimeError, WebSocketDisconnect) as e:
-                    raise ConnectionError("closed") from e
+                await self._writer.send(event.model_dump_json())
 
     async def _refuse(self, error: ev.ApiError, event_id: str | None = None) -> None:
         await self._emit([ev.ErrorEvent(error=error.detail(event_id))])
 
     async def close(self, code: int, reason: str) -> None:
         """Close the socket. Safe to call twice."""
-        if self._closed.is_set():
-            return
-        self._closed.set()
-        short = reason.encode()[:CLOSE_REASON_BYTES].decode(errors="ignore")
-        try:
-            await self._websocket.close(code, short)
-        except (RuntimeError, WebSocketDisconnect, OSError):
-            pass  # the client was faster
+        await self._writer.close(code, reason)
 
     # Reading
 
@@ -269,7 +250,7 @@ class _Connection:
         except BuildFailed as e:
             await self._build_failed(e)
             return "the call could not be built"
-        except _Abuse as e:
+        except Expelled as e:
             logger.warning("a Realtime client was expelled: {}", e)
             await self._refuse(ev.ApiError(str(e), code="policy_violation"))
             await self.close(e.code, str(e))
@@ -281,7 +262,7 @@ class _Connection:
         # Characters stand in for the bytes of a text: at most four times too lenient, and cheap.
         size = len(data) if data is not None else len(text)
         if size > self._limits.ws_max_message_bytes:
-            raise _Abuse(TOO_BIG, f"an event of {size} bytes is over the limit of {self._limits.ws_max_message_bytes}")
+            raise Expelled(TOO_BIG, f"an event of {size} bytes is over the limit of {self._limits.ws_max_message_bytes}")
         if not self._events.take(now):
             # Not reading is the one answer that costs a flood more than it costs the server.
             await asyncio.sleep(self._events.retry_after_s(now))
@@ -299,7 +280,7 @@ class _Connection:
             await self.realtime.handle(event)
         except ev.ApiError as e:
             if not self._strikes.take(now):
-                raise _Abuse(ABUSE, f"too many bad events; the last: {e}") from None
+                raise Expelled(ABUSE, f"too many bad events; the last: {e}") from None
             await self._refuse(e, event_id)
             return
         if isinstance(event, ev.AppendEvent):
@@ -310,6 +291,6 @@ class _Connection:
             return  # it only waits to be committed, and not much of it may wait
         seconds = len(event.audio) * 3 / 4 / self.realtime.input_bytes_per_s
         if self._speed.observe(seconds, time.monotonic()):
-            raise _Abuse(ABUSE, f"audio has come at over {self._limits.ws_max_audio_speed:g} times real time for too long")
+            raise Expelled(ABUSE, f"audio has come at over {self._limits.ws_max_audio_speed:g} times real time for too long")
         if self._speed.over:
             await asyncio.sleep(min(1.0, seconds / READ_SPEED))

@@ -39,9 +39,9 @@ from pipeline.transports.rtvi_wire import (
 )
 from pipeline.transports.websocket import CLOSE_TIMEOUT_S
 from web.doors.rtvi.requests import BadRequest, Requests
-from web.problems import ProblemError, problem_response
+from web.doors.socket import ABUSE, FAILED, TOO_BIG, TRY_LATER, Expelled, SocketWriter, accepted
 from web.rate import Bucket
-from web.state import count_session, state_of
+from web.state import state_of
 
 router = APIRouter()
 
@@ -52,68 +52,29 @@ STRIKES, STRIKES_PER_S = 30, 1.0
 MESSAGES, MESSAGES_PER_S = 200, 50.0
 PIECES, PIECES_PER_S = 2_000, 1_000.0
 READ_SPEED = 100.0
-CLOSE_REASON_BYTES = 123
-ABUSE, TOO_BIG, TRY_LATER, FAILED = 1008, 1009, 1013, 1011
 HUNG_UP = (1000, 1005)
 """How a client SDK closes the socket in its ``disconnect``. A page that is left (1001) or a lost network may come back."""
 
 
-class _Expelled(Exception):
-    """The connection ends; the text says why."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-
-
-class _Sink:
-    """The writing half of the socket, as ``pipeline.transports.outbox.Sink``."""
+class _Sink(SocketWriter):
+    """The socket as ``pipeline.transports.outbox.Sink``."""
 
     def __init__(self, websocket: WebSocket, writer: Writer) -> None:
-        self._websocket = websocket
+        super().__init__(websocket)
         self._writer = writer
-        self.closed = asyncio.Event()
 
     async def send_json(self, data: dict[str, Any]) -> None:
-        await self._send(self._writer.message(data))
+        await self.send(self._writer.message(data))
 
     async def send_bytes(self, data: bytes) -> None:
-        await self._send(self._writer.audio(data, OUTPUT_RATE_HZ))
-
-    async def close(self, code: int, reason: str) -> None:
-        if self.closed.is_set():
-            return
-        self.closed.set()
-        short = reason.encode()[:CLOSE_REASON_BYTES].decode(errors="ignore")
-        try:
-            await self._websocket.close(code, short)
-        except (RuntimeError, WebSocketDisconnect, OSError):
-            pass  # the client was faster
-
-    async def _send(self, message: str | bytes | None) -> None:
-        if message is None:
-            return
-        try:
-            if isinstance(message, str):
-                await self._websocket.send_text(message)
-            else:
-                await self._websocket.send_bytes(message)
-        except (RuntimeError, WebSocketDisconnect) as e:
-            raise ConnectionError("closed") from e
+        await self.send(self._writer.audio(data, OUTPUT_RATE_HZ))
 
 
 @router.websocket("/ws/rtvi")
 async def serve(websocket: WebSocket) -> None:
     """A call with an RTVI client over this socket."""
-    try:
-        count_session(websocket)
-    except ProblemError as e:
-        await websocket.send_denial_response(
-            problem_response(e.status_code, e.detail, kind=e.kind, title=e.title, headers=dict(e.headers or {}))
-        )
-        return
-    await websocket.accept()
-    await _Client(websocket).run()
+    if await accepted(websocket):
+        await _Client(websocket).run()
 
 
 class _Client:
@@ -182,7 +143,7 @@ class _Client:
         except WebSocketDisconnect as e:
             self._hung_up = e.code in HUNG_UP
             return f"the client closed the connection ({e.code})"
-        except _Expelled as e:
+        except Expelled as e:
             await self._expel(e)
             return str(e)
 
@@ -193,7 +154,7 @@ class _Client:
             async with asyncio.timeout(FIRST_MESSAGE_WITHIN_S):
                 message = await self._websocket.receive()
         except TimeoutError:
-            raise _Expelled(ABUSE, f"no message within {FIRST_MESSAGE_WITHIN_S:.0f} s") from None
+            raise Expelled(ABUSE, f"no message within {FIRST_MESSAGE_WITHIN_S:.0f} s") from None
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
         return message
@@ -268,7 +229,7 @@ class _Client:
             pass
         await self._sink.close(code, reason)
 
-    async def _expel(self, expelled: _Expelled) -> None:
+    async def _expel(self, expelled: Expelled) -> None:
         logger.warning("an RTVI client was expelled: {}", expelled)
         if self._transport is not None:
             self._transport.post(rtvi("error", {"error": str(expelled), "fatal": True}))
@@ -283,7 +244,7 @@ class _Client:
         # Characters stand in for the bytes of a text: at most four times too lenient, and cheap.
         size = len(data) if data is not None else len(text or "")
         if size > self._limits.ws_max_message_bytes:
-            raise _Expelled(TOO_BIG, f"a message of {size} bytes is over the limit of {self._limits.ws_max_message_bytes}")
+            raise Expelled(TOO_BIG, f"a message of {size} bytes is over the limit of {self._limits.ws_max_message_bytes}")
         try:
             if data is not None:
                 received = read_protobuf(data, MAX_JSON_CHARS)
@@ -315,7 +276,7 @@ class _Client:
             now = time.monotonic()
         seconds = len(sound.pcm16) / 2 / sound.rate_hz
         if self._speed.observe(seconds, now):
-            raise _Expelled(ABUSE, f"audio has come at over {self._limits.ws_max_audio_speed:g} times real time for too long")
+            raise Expelled(ABUSE, f"audio has come at over {self._limits.ws_max_audio_speed:g} times real time for too long")
         pcm16 = self._at_input_rate(sound)
         if pcm16:
             self._transport.feed_audio(pcm16, now)
@@ -384,5 +345,5 @@ class _Client:
 
     def _strike(self, error: str, id: str | None, now: float) -> None:
         if not self._strikes.take(now):
-            raise _Expelled(ABUSE, f"too many bad messages; the last: {error}")
+            raise Expelled(ABUSE, f"too many bad messages; the last: {error}")
         self._error(error, id)
