@@ -12,6 +12,7 @@ Followed = Literal["instructions", "tools"]
 
 BEGIN = "[The call begins.]"
 UNHEARD = "[The user spoke, but it could not be made out.]"
+SILENT = "[The user is silent.]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +25,32 @@ class FunctionCall:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerEnd:
+    """What a model says of an answer that is whole: its tokens where it counts them, ``None`` where not.
+
+    ``cached_tokens`` are those of the prompt that it did not have to read again. ``cut``: it had more to say than it was
+    allowed to.
+    """
+
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None
+    cached_tokens: int | None = None
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Brief:
     """``instructions`` take the place of the tutor's own (``None``: those stay).
 
-    ``tools`` and ``tool_choice`` have the form of OpenAI's chat completions.
+    ``tools`` and ``tool_choice`` have the form of OpenAI's chat completions, and so has ``said``: what is to be answered in
+    place of the conversation. ``aside``: the answer is said, and recorded, but no part of the conversation.
     """
 
     instructions: str | None = None
     tools: tuple[dict[str, Any], ...] = ()
     tool_choice: str | dict[str, Any] = "auto"
+    said: tuple[dict[str, Any], ...] | None = None
+    aside: bool = False
 
 
 def calls_message(calls: Sequence[FunctionCall]) -> dict[str, Any]:

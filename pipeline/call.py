@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -39,6 +39,7 @@ from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
 from agent.record import Level, Word
+from pipeline.brief import AnswerEnd, Brief, FunctionCall
 from pipeline.faults.guard import guard_stt
 from pipeline.faults.keeper import Keeper
 from pipeline.faults.watch import Stage
@@ -159,21 +160,24 @@ class Call:
     def _make_speculation(self, llm: FrameProcessor) -> tuple[HeldReply | None, Speculation | None]:
         services, turns = self._session.services, self._turns
         # What nobody may want an answer to is not answered on suspicion either.
-        if turns.end != "patient" or not turns.speculate or not self._session.call_state.answers:
+        state = self._session.call_state
+        if turns.end != "patient" or not turns.speculate or not state.answers or not state.interruptible:
             return None, None
         gate = HeldReply()
         return gate, Speculation(self._session.context, llm, gate, may=lambda: not services.headroom.low)
 
     def _start_strategy(self, vad: SharedSileroVAD) -> BaseUserTurnStartStrategy:
         turns = self._turns
+        interrupts = self._session.call_state.interruptible
         if turns.barge_in == "stock":
-            return VADUserTurnStartStrategy()
+            return VADUserTurnStartStrategy(enable_interruptions=interrupts)
         return VerdictTurnStart(
             vad,
             self._transport,
             BargeInParameters(verdict_s=turns.verdict_s),
             interrupt=self.interrupt,
             say_again=turns.end == "stock",
+            interrupts=interrupts,
         )
 
     def _aggregators(
@@ -223,7 +227,10 @@ class Call:
 
     def _may_answer(self) -> bool:
         asked, self._asked = self._asked, False
-        return asked or self._session.call_state.answers
+        state, observer = self._session.call_state, self._observer
+        # A voice that cannot stop the tutor gets no second answer beside the one that it spoke over.
+        busy = not state.interruptible and observer is not None and observer.answering
+        return asked or (state.answers and not busy)
 
     async def _unanswered(self) -> None:
         if self._observer is not None:
@@ -313,6 +320,25 @@ class Call:
             self._observer.tutor_first()
         self._asked = True
         await self._worker.queue_frame(LLMRunFrame())
+
+    def aside(
+        self,
+        brief: Brief,
+        *,
+        max_tokens: int | None,
+        on_calls: Callable[[Sequence[FunctionCall]], None],
+        on_end: Callable[[AnswerEnd], None],
+    ) -> AsyncGenerator[str, None] | None:
+        """What the LLM answers to ``brief`` beside the call, which goes on; ``None``: it is one that answers nobody but a call.
+
+        As ``pipeline.llm.tutor_service.TutorLLMService.aside``, with the conversation of the call.
+        """
+        ask = getattr(self._stages.get("llm"), "aside", None)
+        if ask is None:
+            return None
+        messages = list(self._session.context.messages)
+        answer: AsyncGenerator[str, None] = ask(messages, brief, max_tokens=max_tokens, on_calls=on_calls, on_end=on_end)
+        return answer
 
     async def take_in(self, text: str, words: Sequence[Word] | None = None) -> dict[str, Any] | None:
         """A turn of the learner that is not to be answered yet: typed, or with the ``words`` that were recognised in it.

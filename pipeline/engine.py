@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pipecat.processors.frame_processor import FrameProcessor
 
 from agent.record import Level
-from pipeline.brief import Brief, FunctionCall
+from pipeline.brief import AnswerEnd, Brief, FunctionCall
 from pipeline.options import CallOptions, OptionName
 
 if TYPE_CHECKING:
@@ -63,8 +63,12 @@ class CallState:
     """What the client wants in place of the tutor; only for an LLM whose engine can follow it (its ``briefs``)."""
     on_function_calls: Callable[[Sequence[FunctionCall]], None] | None = None
     """Called by an LLM that asks for functions of the brief to be run, before its answer ends."""
+    on_answer_end: Callable[[AnswerEnd], None] | None = None
+    """Called by an LLM whose server says how an answer of the brief or of the tutor ended, before it ends."""
     answers: bool = True
     """Whether each turn of the learner is answered by itself; otherwise only when the client asks (``Call.respond``)."""
+    interruptible: bool = True
+    """Whether the learner's voice can stop the tutor's. If not, a turn that ends while the tutor answers is not answered."""
     turns: TurnSettings | None = None
     """Turn-taking of this session, where its client chose another than the settings'."""
     vad: VADSettings | None = None

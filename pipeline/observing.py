@@ -91,6 +91,8 @@ class Reply:
     """... and whether that was waited for."""
     house: bool = False
     """A line of the house (an apology, a farewell) and no answer."""
+    aside: bool = False
+    """It is said, and no part of the conversation."""
     passed: bool = False
     """Its end has passed the whole chain."""
     acted: bool = False
@@ -222,6 +224,11 @@ class CallObserver:
         """A turn of the learner is over that the tutor is not asked to answer: it is taken into the record."""
         self._clock.end_of_turn(time.monotonic())
         await self._record_learner(self._session.context.messages)
+
+    @property
+    def answering(self) -> bool:
+        """Whether an answer is being made or spoken."""
+        return self._reply is not None or self._watch.answering
 
     def acted(self) -> None:
         """The LLM asks for functions to be run: its answer may be without a word."""
@@ -487,7 +494,10 @@ class CallObserver:
                 await self._finish_reply()
 
     def _new_reply(self, *, house: bool) -> Reply:
-        return Reply(context_start=len(self._session.context.messages), started_at=self._session.now(), house=house)
+        brief = self._session.call_state.brief
+        aside = not house and brief is not None and brief.aside
+        start = len(self._session.context.messages)
+        return Reply(context_start=start, started_at=self._session.now(), house=house, aside=aside)
 
     async def _on_tts(self, _processor: Any, frame: Frame) -> None:
         if isinstance(frame, TTSStartedFrame):
@@ -698,14 +708,17 @@ class CallObserver:
         text = reply.text.strip() if reply.cut_to is None else reply.cut_to
         messages = list(self._session.context.messages)
         head, tail = messages[: reply.context_start], messages[reply.context_start :]
+        taken = messages[reply.context_start : self._session.messages_recorded]
         tail = [m for m in tail if not (isinstance(m, dict) and self._is_stock(m))]
-        if text:
+        if text and not reply.aside:
             reply.message = reply.message or {"role": "assistant", "content": text}
             reply.message["content"] = text
             head.append(reply.message)  # type: ignore[arg-type]
         self._session.context.set_messages(head + tail)
         # Messages that moved behind the reply are new to the record only if they were before.
-        self._session.messages_recorded = min(self._session.messages_recorded, len(head) + len(tail))
+        behind = sum(any(m is known for known in taken) for m in tail)
+        recorded = len(head) + behind if behind else self._session.messages_recorded
+        self._session.messages_recorded = min(recorded, len(head) + len(tail))
 
     def _is_stock(self, message: dict[str, Any]) -> bool:
         """Whether the stock aggregator put it there, and neither the client nor a function that was asked for."""

@@ -81,7 +81,8 @@ class VerdictTurnStart(BaseUserTurnStartStrategy):
     """Starts a learner's turn; over the tutor only after a verdict. ``audience`` is set before the call begins.
 
     ``interrupt`` stops the tutor and returns once that has passed the whole pipeline. ``say_again``: the strategy that ends
-    turns takes only words into account that come within one.
+    turns takes only words into account that come within one. ``interrupts``: whether a turn stops the tutor; otherwise the
+    tutor is not held either, and speaks on.
     """
 
     def __init__(
@@ -92,8 +93,10 @@ class VerdictTurnStart(BaseUserTurnStartStrategy):
         *,
         interrupt: Callable[[], Awaitable[bool]],
         say_again: bool,
+        interrupts: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(enable_interruptions=interrupts)
+        self._interrupts = interrupts
         self._interrupt = interrupt
         self._say_again = say_again
         self.audience: Audience | None = None
@@ -168,7 +171,8 @@ class VerdictTurnStart(BaseUserTurnStartStrategy):
 
     async def _start_late(self, frame: TranscriptionFrame) -> None:
         """Start a turn all of which is said already. Its end follows at once, so the interruption has to be through before."""
-        await self._interrupt()
+        if self._interrupts:
+            await self._interrupt()
         if self._say_again:
             await self.trigger_reset_aggregation()
         await self.trigger_user_turn_started(enable_interruptions=False)
@@ -194,6 +198,11 @@ class VerdictTurnStart(BaseUserTurnStartStrategy):
 
     def _act_at_once(self, decision: Decision) -> None:
         match decision:
+            case Ducked() if not self._interrupts:
+                if self.audience is not None:
+                    self._barge.speech = self.audience.speech()
+            case Resumed() | Interrupted() if not self._interrupts:
+                pass
             case Ducked():
                 self._transport.hold()
                 if self.audience is not None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from loguru import logger
 
 from agent.tutor import Message
-from pipeline.brief import FunctionCall
+from pipeline.brief import AnswerEnd, FunctionCall
 
 
 class ChatFailed(RuntimeError):
@@ -29,7 +29,7 @@ class ChatRequest:
     ``temperature`` 0 always takes the likeliest token. ``schema`` is a JSON schema that the answer must have, where the source
     can see to that; it is part of the prompt in any case. ``on_prompt_tokens`` is told how long the prompt was, where that is
     known. ``tools`` are functions that the model may ask for (OpenAI's form); what it asked for is told to ``on_calls`` when
-    the answer is whole.
+    the answer is whole. ``on_end`` is told how it ended, where the source knows.
     """
 
     messages: Sequence[Message]
@@ -42,6 +42,7 @@ class ChatRequest:
     tools: Sequence[dict[str, Any]] = ()
     tool_choice: str | dict[str, Any] = "auto"
     on_calls: Callable[[list[FunctionCall]], None] | None = field(default=None, compare=False)
+    on_end: Callable[[AnswerEnd], None] | None = field(default=None, compare=False)
 
 
 class ChatSource(Protocol):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import httpx
 
-from pipeline.brief import FunctionCall
+from pipeline.brief import AnswerEnd, FunctionCall
 from pipeline.llm.chat import ChatFailed, ChatRequest
 
 Dialect = Literal["vllm", "openai", "plain"]
@@ -145,7 +145,8 @@ async def _pieces(data: AsyncIterator[bytes], request: ChatRequest) -> AsyncGene
     Raises:
         ChatFailed: it ended before, or holds something else.
     """
-    finished = False
+    finished, cut = False, False
+    counted: dict[str, Any] = {}
     calls: dict[int, dict[str, str]] = {}
     async for event in _events(data):
         if event == b"[DONE]":
@@ -156,6 +157,8 @@ async def _pieces(data: AsyncIterator[bytes], request: ChatRequest) -> AsyncGene
             if chunk.get("error") or chunk.get("object") == "error":
                 raise ChatFailed(f"the language model failed in the middle of an answer: {_message(chunk)}")
             usage = chunk.get("usage")
+            if usage:
+                counted = usage
             if usage and request.on_prompt_tokens is not None:
                 request.on_prompt_tokens(int(usage["prompt_tokens"]))
             for choice in chunk.get("choices") or []:
@@ -164,6 +167,7 @@ async def _pieces(data: AsyncIterator[bytes], request: ChatRequest) -> AsyncGene
                     _add_call(calls, part)
                 content = delta.get("content")
                 finished = finished or choice.get("finish_reason") is not None
+                cut = cut or choice.get("finish_reason") == "length"
                 if content:
                     yield str(content)
         except (ValueError, KeyError, TypeError, AttributeError) as e:
@@ -172,6 +176,20 @@ async def _pieces(data: AsyncIterator[bytes], request: ChatRequest) -> AsyncGene
         raise ChatFailed("the language model's answer ended in its middle")
     if calls and request.on_calls is not None:
         request.on_calls([FunctionCall(c["id"], c["name"], c["arguments"]) for _, c in sorted(calls.items())])
+    if request.on_end is not None:
+        request.on_end(_end(counted, cut))
+
+
+def _end(usage: dict[str, Any], cut: bool) -> AnswerEnd:
+    """What the usage of a stream says, as far as it says it in numbers."""
+    details = usage.get("prompt_tokens_details")
+    counts = (
+        usage.get("prompt_tokens"),
+        usage.get("completion_tokens"),
+        details.get("cached_tokens") if isinstance(details, dict) else None,
+    )
+    prompt, answer, cached = (n if isinstance(n, int) else None for n in counts)
+    return AnswerEnd(prompt, answer, cached, cut)
 
 
 def _add_call(calls: dict[int, dict[str, str]], part: dict[str, Any]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 from loguru import logger
@@ -30,7 +30,7 @@ from agent.prompting import (
 )
 from agent.record import Correction, Level
 from agent.tutor import Message, TutorReply
-from pipeline.brief import Brief, FunctionCall, briefed_messages
+from pipeline.brief import AnswerEnd, Brief, FunctionCall, briefed_messages
 from pipeline.engine import CallState
 from pipeline.llm.chat import ChatFailed, ChatRequest, ChatSource, whole
 from pipeline.llm.conversation import conversation
@@ -126,12 +126,13 @@ class TutorLLMService(LLMService):
         brief, calls = self._tutored.brief, list[FunctionCall]()
         try:
             if brief is not None:
-                request = self._briefed(context.messages, brief, calls)
+                request = self._briefed(context.messages, brief, calls.extend)
             else:
                 request, plan = self._request(said)
                 if plan.summarise and self._noting is None:
                     self._noting = self._spawn(self._take_notes(said, plan), "notes")
             visible, text = VisibleText(), ""
+            request = replace(request, on_end=self._tutored.on_answer_end)
             async with aclosing(self._source.stream(request)) as pieces:
                 async for piece in pieces:
                     text += await self._say(visible.take(piece))
@@ -146,6 +147,38 @@ class TutorLLMService(LLMService):
             # Whether to ask again is the call's to say: pipecat would write the stage off after some kinds of failure.
             await self.push_error(str(e), exception=e, category=ErrorCategory.UNKNOWN)
         await self.push_frame(LLMFullResponseEndFrame())
+
+    async def aside(
+        self,
+        messages: list[Any],
+        brief: Brief,
+        *,
+        max_tokens: int | None,
+        on_calls: Callable[[Sequence[FunctionCall]], None],
+        on_end: Callable[[AnswerEnd], None],
+    ) -> AsyncGenerator[str, None]:
+        """What the model answers to ``messages``, or to ``brief.said``, beside the call: nothing of it is said in the call.
+
+        Args:
+            messages: A conversation, in the form of OpenAI's chat completions.
+            brief: Who is to answer.
+            max_tokens: Longest answer; ``None``: as the call's options say.
+            on_calls: Told of the functions that the model asks for.
+            on_end: Told how the answer ended, where the model's server says so.
+
+        Raises:
+            ChatFailed: at any piece.
+        """
+        request = replace(self._briefed(messages, brief, on_calls, max_tokens), on_end=on_end)
+        visible = VisibleText()
+        async with aclosing(self._source.stream(request)) as pieces:
+            async for piece in pieces:
+                if text := visible.take(piece):
+                    yield text
+                if visible.ended:
+                    break
+        if text := visible.finish():
+            yield text
 
     async def _say(self, text: str) -> str:
         if text:
@@ -176,27 +209,35 @@ class TutorLLMService(LLMService):
         )
         return request, plan
 
-    def _briefed(self, messages: list[Any], brief: Brief, calls: list[FunctionCall]) -> ChatRequest:
-        """The request for the answer of somebody who is what ``brief`` says; functions it asks for are added to ``calls``.
+    def _briefed(
+        self,
+        messages: list[Any],
+        brief: Brief,
+        on_calls: Callable[[list[FunctionCall]], None],
+        max_tokens: int | None = None,
+    ) -> ChatRequest:
+        """The request for the answer of somebody who is what ``brief`` says.
 
         Raises:
             ChatFailed: the model can look back on too little for these instructions.
         """
         options, memory = self._tutored.options, self._memory
+        answer_tokens = max_tokens or options.max_tokens
+        said = messages if brief.said is None else brief.said
         system = brief.instructions if brief.instructions is not None else self._system()
         fixed = system + json.dumps(brief.tools)
-        room = self._terms.max_model_len - memory.tokens(fixed) - options.max_tokens - RESERVE_TOKENS
+        room = self._terms.max_model_len - memory.tokens(fixed) - answer_tokens - RESERVE_TOKENS
         if room < MIN_ROOM_TOKENS:
             raise ChatFailed(f"the model's {self._terms.max_model_len} tokens leave no room beside these instructions")
         return ChatRequest(
-            cast("list[Message]", briefed_messages(system, [m for m in messages if isinstance(m, dict)], 3 * room)),
-            options.max_tokens,
+            cast("list[Message]", briefed_messages(system, [m for m in said if isinstance(m, dict)], 3 * room)),
+            answer_tokens,
             options.temperature,
             self._terms.top_p,
             self._terms.stop,
             tools=brief.tools,
             tool_choice=brief.tool_choice,
-            on_calls=calls.extend,
+            on_calls=on_calls,
         )
 
     def _system(self) -> str:
