@@ -102,6 +102,8 @@ def test_a_stream_that_begins_anew_is_followed():
     order = Order()
     order.put(1, b"1")
     assert order.put(2 + MAX_FILL + 1, b"far") == [b"far"]
+    assert order.put(1, b"1") == [b"1"]
+    assert order.put(2, b"2") == [b"2"]
 
 
 @given(st.permutations(range(1, 12)), st.sets(st.integers(1, 11), max_size=4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 MAX_HELD = 3
 """Pieces that wait for one before them; after that it counts as lost."""
 MAX_FILL = 50
-"""A hole of more pieces is no loss: the stream has begun anew."""
+"""A hole of more pieces is no loss, nor is a piece late that is further behind: the stream has begun anew."""
 
 
 class Order:
@@ -19,7 +19,7 @@ class Order:
         """Take a piece. Returns what may pass now, ``None`` for each that was lost; a piece without a number passes."""
         if number is None:
             return [audio]
-        if self._next is None or number - self._next > MAX_FILL:
+        if self._next is None or abs(number - self._next) > MAX_FILL:
             self._next, self._held = number, {}
         if number < self._next or number in self._held:
             return []

@@ -19,14 +19,23 @@ from fastapi import APIRouter, Request, WebSocket
 from loguru import logger
 from starlette.responses import Response
 
-from pipeline.engine import AtCapacity
-from pipeline.metrics import prometheus
 from pipeline.settings.phone import PhoneSettings, TwilioSettings
 from web.doors.phone import stream
 from web.doors.phone.carrier import Audio, BadFrame, Event, Mark, Started, Stopped
 from web.doors.phone.codecs import Codec
 from web.doors.phone.frames import audio_in, digit_of, number_in, object_in, read_object, text_in, to_base64, to_json
-from web.doors.phone.webhooks import HUNG_UP, MACHINE, NOT_REACHED, placed_of
+from web.doors.phone.webhooks import (
+    HUNG_UP,
+    MACHINE,
+    NOT_REACHED,
+    address_of,
+    off,
+    placed_of,
+    refusal,
+    stream_address,
+    token_for,
+    xml,
+)
 from web.problems import ProblemError
 from web.state import WebState, state_of
 
@@ -150,19 +159,15 @@ async def signed_form(request: Request, settings: PhoneSettings, path: str) -> d
     """
     token = settings.twilio.auth_token
     if token is None or settings.public_url is None:
-        raise ProblemError(404, "calls through Twilio are off: phone.twilio.auth_token is not set")
+        raise off("Twilio", "phone.twilio.auth_token")
     body = (await request.body()).decode(errors="replace")
     form = parse_qsl(body, keep_blank_values=True)
-    query = f"?{request.url.query}" if request.url.query else ""
-    url = f"{settings.public_url}{path}{query}"
+    url = address_of(request, settings, path)
     if not is_signed(request.headers.get("x-twilio-signature"), token.get_secret_value(), url, form):
-        prometheus.PHONE_REFUSED.labels(NAME, "signature").inc()
-        logger.warning("a request that Twilio has not signed for {} was refused; see phone.public_url", url)
-        raise ProblemError(403, "not signed by Twilio", kind="not-signed", title="Not signed")
+        raise refusal(NAME, "signature", f"not signed by Twilio for {url}; see phone.public_url")
     fields = dict(form)
     if _foreign(settings.twilio, fields):
-        prometheus.PHONE_REFUSED.labels(NAME, "account").inc()
-        raise ProblemError(403, "another account's call", kind="not-signed", title="Not signed")
+        raise refusal(NAME, "account", "another account's call")
     return fields
 
 
@@ -182,36 +187,25 @@ async def voice(request: Request) -> Response:
     if form.get("AnsweredBy", "").startswith(("machine", "fax")):
         await state.phone.hang_up(NAME, call_sid, MACHINE)
     if state.phone.standing(NAME, call_sid) == "ended":
-        return _twiml("<Hangup/>")
+        return xml("<Hangup/>")
     return await _connect(state, call_sid, form)
 
 
 async def _connect(state: WebState, call_sid: str, form: Mapping[str, str]) -> Response:
     outbound = form.get("Direction", "inbound").startswith("outbound")
-    caller, dialled = form.get("From"), form.get("To")
-    if outbound:
-        caller, dialled = dialled, caller
-    try:
-        token = await state.phone.expect(NAME, call_sid, dialled=dialled, caller=caller)
-    except AtCapacity as e:
-        logger.warning("a call by phone was turned away: {}", e)
-        prometheus.PHONE_REFUSED.labels(NAME, "capacity").inc()
-        if form.get("CallStatus") == "ringing" and not outbound:
-            return _twiml('<Reject reason="busy"/>')
-        return _twiml("<Say>All lines are busy. Please call again later.</Say><Hangup/>")
-    public = state.settings.phone.public_url or ""
-    stream_url = f"ws{public.removeprefix('http')}{STREAM_PATH}"
+    token = await token_for(state, NAME, call_sid, dialled=form.get("To"), caller=form.get("From"), outbound=outbound)
+    if token is None and form.get("CallStatus") == "ringing" and not outbound:
+        return xml('<Reject reason="busy"/>')
+    if token is None:
+        return xml("<Say>All lines are busy. Please call again later.</Say>", "<Hangup/>")
+    phone = state.settings.phone
+    stream_url, status_url = stream_address(phone, STREAM_PATH), f"{phone.public_url}{STATUS_PATH}"
     # Should the stream break off, Twilio goes on behind <Connect>: it asks again, and the call is connected anew or hung up.
-    return _twiml(
-        f"<Connect><Stream url={quoteattr(stream_url)} statusCallback={quoteattr(public + STATUS_PATH)}>"
-        f'<Parameter name="token" value={quoteattr(token)}/></Stream></Connect>'
-        f'<Redirect method="POST">{public}{VOICE_PATH}</Redirect>'
+    return xml(
+        f"<Connect><Stream url={quoteattr(stream_url)} statusCallback={quoteattr(status_url)}>"
+        f'<Parameter name="token" value={quoteattr(token)}/></Stream></Connect>',
+        f'<Redirect method="POST">{phone.public_url}{VOICE_PATH}</Redirect>',
     )
-
-
-def _twiml(body: str) -> Response:
-    text = f'<?xml version="1.0" encoding="UTF-8"?><Response>{body}</Response>'
-    return Response(text, media_type="application/xml", headers={"Cache-Control": "no-store"})
 
 
 @router.post(STATUS_PATH, status_code=204)
