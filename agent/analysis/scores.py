@@ -49,9 +49,12 @@ class Speech:
     @property
     def basis(self) -> str:
         """What was measured on, in words."""
+        if not self.words:
+            return "You said nothing, and typed nothing."
         spoken = self.words - self.typed
+        typed = f", {self.typed} typed" if self.typed else ""
         heard = f", {self.sure - self.typed} of the spoken ones heard well (confidence {CONFIDENT} or more)" if spoken else ""
-        return f"Measured on {plural(self.turns, 'turn')} with {plural(self.words, 'word')}, {self.typed} typed{heard}."
+        return f"Measured on {plural(self.turns, 'turn')} with {plural(self.words, 'word')}{typed}{heard}."
 
 
 def speech(record: CallRecord) -> Speech:

@@ -51,6 +51,6 @@ def turn_count(record: CallRecord, role: str) -> Measure:
 
 
 def interruptions(record: CallRecord) -> Measure:
-    """How often the learner spoke over the tutor and stopped it."""
-    count = sum(t.role == "tutor" and t.interrupted for t in record.turns)
+    """How often the learner spoke over the tutor and stopped it. What is cut off last, the end of the call has cut off."""
+    count = sum(t.role == "tutor" and t.interrupted for t in record.turns[:-1])
     return Measure(count, "turns", "Turns of the tutor that the learner stopped.")

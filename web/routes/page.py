@@ -28,7 +28,7 @@ _NOT_BUILT = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Parley</title></head>
 <body style="font: 16px/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem">
 <h1>Parley is running, but its page has not been built</h1>
-<p>Run <code>make page</code> (or <code>make run</code>, which does it first) in Parley's folder, then reload.</p>
+<p>End it, run <code>make run</code> in Parley's folder, which builds the page first, then reload.</p>
 <p>The <a href="openapi.json">API</a> and the WebSocket at <code>/ws/conversation</code> work without it.</p>
 </body></html>
 """

@@ -53,6 +53,10 @@ def test_talk() -> None:
     assert interruptions(CALL).value == 1
 
 
+def test_the_end_of_a_call_is_no_interruption() -> None:
+    assert interruptions(record(tutor(0, "hello what is", 1000.0, 1001.0, interrupted=True))).value == 0
+
+
 def test_speech_without_word_times_is_the_turn() -> None:
     assert speech_s(Turn(0, "learner", "hello there", 10.0, 12.5)) == 2.5
     assert speech_s(Turn(0, "learner", "hello there", 10.0, 9.0)) is None

@@ -101,7 +101,7 @@ def test_too_little_speech_is_said() -> None:
 def test_nobody_spoke() -> None:
     report = first_report(CallRecord("s", 0.0, "webrtc", "advanced", "introductions"))
     assert report["grammar_score"] is None
-    assert report["notes"] == ["not enough speech", "Measured on 0 turns with 0 words, 0 typed."]
+    assert report["notes"] == ["not enough speech", "You said nothing, and typed nothing."]
     assert report["measures"]["talk_ratio"]["value"] is None
     assert report["measures"]["learner_words"]["value"] == 0
 

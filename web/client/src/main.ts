@@ -14,7 +14,7 @@ import { bannerView } from "./views/banner";
 import { captionsView } from "./views/captions";
 import { devicesPanel } from "./views/devices";
 import { dock } from "./views/dock";
-import { h, show } from "./views/dom";
+import { h, setText, show } from "./views/dom";
 import { drawer } from "./views/drawer";
 import { header } from "./views/header";
 import { historyView } from "./views/history";
@@ -63,7 +63,9 @@ const report = reportView({
 const history = historyView(() => store.state);
 top.root.querySelector(".top-tools")!.prepend(history.button);
 const live = announcer();
-const callPage = h("main", { class: "in-call" }, voices.root, captions.root, ribbon.root, controls.root);
+// What is on the screen needs no heading; whoever cannot see it is brought here when the call begins.
+const callTitle = h("h1", { class: "sr", tabindex: -1 });
+const callPage = h("main", { class: "in-call" }, callTitle, voices.root, captions.root, ribbon.root, controls.root);
 
 document
   .getElementById("app")!
@@ -82,6 +84,12 @@ store.subscribe((s, before) => {
     if ((s.phase === "start") !== (before.phase === "start")) place(s.phase);
     document.body.dataset["phase"] = s.phase;
     show(callPage, s.phase !== "start" && s.phase !== "report");
+    if (s.phase === "connecting") {
+      const lesson = s.config?.lessons.find((l) => l.id === s.lesson);
+      setText(callTitle, lesson ? `Call: ${lesson.title}` : "Call");
+      // The button that was pressed is gone; without this the focus would be nowhere.
+      callTitle.focus({ preventScroll: true });
+    }
     if (s.phase === "start" && before.phase === "report") void call.openMicrophone(true);
   }
   const views = [top, banner, start, devices, practice, captions, controls, ribbon, voices, report, settings, options, history];

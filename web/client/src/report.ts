@@ -4,7 +4,8 @@ import { clock, readable } from "./views/dom";
 
 export interface MeasureRow {
   name: string;
-  value: string;
+  /** As it is read; null where it was not measured. */
+  value: string | null;
   unit: string;
   source: string;
 }
@@ -42,6 +43,18 @@ export function placeOfMistake(mistake: ReportMistake, numbers: Map<number, numb
     .join(" · ");
 }
 
+/**
+ * What could not be measured, one line for each reason: "Less than 5 s of speech: your pauses, length of a pause". A grid of
+ * "not measured" would hide the few figures of a short call.
+ */
+export function unmeasured(rows: MeasureRow[]): string[] {
+  const names = new Map<string, string[]>();
+  for (const { name, source } of rows) names.set(source, [...(names.get(source) ?? []), name]);
+  return [...names].map(([source, of]) => `${source.replace(/\.$/, "") || "Not measured"}: ${of.map(uncapitalised).join(", ")}.`);
+}
+
+const uncapitalised = (name: string): string => name.charAt(0).toLowerCase() + name.slice(1);
+
 /** Measures are an open set: a plain value, or an object with `value` and what explains it. */
 export function measureRows(values: Record<string, unknown>): MeasureRow[] {
   const keys = [...Object.keys(MEASURE_NAMES).filter((key) => key in values), ...Object.keys(values).filter((key) => !(key in MEASURE_NAMES))];
@@ -60,14 +73,14 @@ function rowsOf(key: string, raw: unknown): MeasureRow[] {
       // A share is read as a percentage.
       const share = typeof value === "number" && /^share\b/.test(unit);
       const text = share ? `${Math.round(100 * value)} %` : formatted(value);
-      return [{ name: nameOf(key), value: text, unit: value === null ? "" : counted(unit, value), source: source ?? "" }];
+      return [{ name: nameOf(key), value: value === null ? null : text, unit: value === null ? "" : counted(unit, value), source: source ?? "" }];
     }
     return Object.entries(object).flatMap(([k, v]) => rowsOf(`${key} ${k}`, v));
   }
   // A unit at the key's end, as the house names its values.
   const unit = /_(s|ms|hz|wpm)$/.exec(key)?.[1] ?? "";
   if (unit) key = key.slice(0, -unit.length - 1);
-  return [{ name: nameOf(key), value: formatted(raw), unit: raw === null ? "" : unit, source: "" }];
+  return [{ name: nameOf(key), value: raw === null ? null : formatted(raw), unit: raw === null ? "" : unit, source: "" }];
 }
 
 const nameOf = (key: string): string => MEASURE_NAMES[key] ?? readable(key);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { latencyLine, measureRows, placeOfMistake, turnNumbers } from "../src/report";
+import { latencyLine, measureRows, placeOfMistake, turnNumbers, unmeasured } from "../src/report";
 
 const mistake = { original: "I am teacher", correction: "I am a teacher", explanation: "" };
 
@@ -27,12 +27,30 @@ describe("measures", () => {
       articulation_rate: { value: 3.2, unit: "syllables a second", source: "" },
     });
     expect(rows).toEqual([
-      { name: "Your share of the talk", value: "not measured", unit: "", source: "Nobody spoke." },
+      { name: "Your share of the talk", value: null, unit: "", source: "Nobody spoke." },
       { name: "Your turns", value: "1", unit: "turn", source: "" },
       { name: "Your pace between pauses", value: "3.2", unit: "syllables a second", source: "" },
       { name: "Share of your pauses", value: "25 %", unit: "of speaking time", source: "12 pauses." },
       { name: "Unheard of", value: "2.5", unit: "s", source: "" },
     ]);
+  });
+});
+
+describe("what was not measured", () => {
+  it("is told by its reason", () => {
+    const few = "Less than 5 s of speech.";
+    const rows = measureRows({
+      talk_ratio: { value: null, unit: "", source: "Nobody spoke." },
+      pauses_per_minute: { value: null, unit: "", source: few },
+      pause_share: { value: null, unit: "", source: few },
+      other_s: null,
+    });
+    expect(unmeasured(rows)).toEqual([
+      "Nobody spoke: your share of the talk.",
+      "Less than 5 s of speech: your pauses, share of your pauses.",
+      "Not measured: other.",
+    ]);
+    expect(unmeasured([])).toEqual([]);
   });
 });
 

@@ -1,7 +1,7 @@
 /** The parts of a report that stand the same after a call and among earlier calls. */
 import { getPlots } from "../api";
 import type { Report } from "../protocol";
-import { latencyLine, measureRows, placeOfMistake, turnNumbers } from "../report";
+import { latencyLine, measureRows, placeOfMistake, turnNumbers, unmeasured } from "../report";
 import { sentence } from "../words-for";
 import { correction } from "./captions";
 import { h, show } from "./dom";
@@ -21,7 +21,7 @@ export function reportSections(data: Report, id: string | null): HTMLElement[] {
 
 export function latencySection(summary: Report["latency"]): HTMLElement | null {
   const line = latencyLine(summary);
-  return line === null ? null : h("section", { class: "latency-summary" }, h("h2", {}, "The line"), h("p", {}, line));
+  return line === null ? null : h("section", { class: "latency-summary" }, h("h2", {}, "The tutor's time to answer"), h("p", {}, line));
 }
 
 function scores(data: Report): HTMLElement {
@@ -126,7 +126,8 @@ function svgOf(text: string): Element[] {
 }
 
 function measures(values: Record<string, unknown>): HTMLElement | null {
-  const rows = measureRows(values).map(({ name, value, unit, source }) =>
+  const all = measureRows(values);
+  const rows = all.filter(({ value }) => value !== null).map(({ name, value, unit, source }) =>
     h(
       "div",
       {},
@@ -135,5 +136,15 @@ function measures(values: Record<string, unknown>): HTMLElement | null {
       source ? h("dd", { class: "source" }, source) : null,
     ),
   );
-  return rows.length > 0 ? h("section", {}, h("h2", {}, "Measured"), h("dl", { class: "measures" }, ...rows)) : null;
+  const missing = unmeasured(all.filter(({ value }) => value === null)).map((line) => h("li", {}, line));
+  if (all.length === 0) return null;
+  return h(
+    "section",
+    {},
+    h("h2", {}, "Measured"),
+    rows.length > 0 ? h("dl", { class: "measures" }, ...rows) : null,
+    missing.length > 0
+      ? h("div", { class: "unmeasured" }, h("h3", {}, "Not measured"), h("ul", { class: "notes" }, ...missing))
+      : null,
+  );
 }
