@@ -103,7 +103,8 @@ def test_help_needs_no_python(bin_dir: Path) -> None:
     assert {"run", "test", "lint", "bench"} <= {line.split()[0] for line in done.stdout.splitlines()}
 
 
-SYSTEM = ["chromium", "flite", "espeak-ng", "ffmpeg", "turnserver"]
+SYSTEM = ["chromium", "flite", "espeak-ng", "ffmpeg", "turnserver", "baresip", "sipp", "pulseaudio", "pactl"]
+"""Commands. Of packages that bring none a file is looked for, which is there, or these tests would not be running."""
 
 
 def test_system_packages_that_are_all_there(bin_dir: Path, tool: Tool) -> None:
