@@ -202,8 +202,10 @@ def test_every_configuration_has_its_page() -> None:
 
 
 def test_every_door_has_its_page() -> None:
-    doors = sorted(path.stem for path in (ROOT / "web" / "doors").glob("*.py") if path.stem != "__init__")
-    assert doors
+    room = ROOT / "web" / "doors"
+    doors = [path.stem for path in room.glob("*.py") if "APIRouter(" in path.read_text(encoding="utf-8")]
+    doors += [path.parent.name for path in room.glob("*/__init__.py")]
+    assert len(doors) > 4
     listed = (ROOT / "docs" / "doors" / "README.md").read_text(encoding="utf-8")
     assert [name for name in doors if not re.search(rf"\]\((\.\./)?{name}\.md\)", listed)] == []
 
