@@ -27,6 +27,7 @@ BENCHES = {
     "barge": "bench.barge",
     "engine": "bench.engine",
     "narrowband": "bench.narrowband",
+    "abuse": "bench.abuse",
 }
 """Modules with ``async def run(quick, server_cores)``, which gives figures, peer, ratios and, where it judges, checks."""
 

@@ -154,9 +154,13 @@ class Caller:
         self._voice.late_s.clear()
         self._arrivals.clear()
 
+    def gaps_ms(self) -> list[float]:
+        """Between the packets that have arrived since the last reset."""
+        return [float(gap) for gap in np.diff(np.asarray(self._arrivals)) * 1000]
+
     def report(self) -> dict[str, Any]:
         """What was measured since the last reset, in ms."""
-        gaps = np.diff(np.asarray(self._arrivals)) * 1000
+        gaps = np.asarray(self.gaps_ms())
         late = np.asarray(self._voice.late_s) * 1000
         return {
             "packets": len(self._arrivals),

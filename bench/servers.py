@@ -32,6 +32,8 @@ SUBJECTS = {
     "faulty_peer": "bench.peers.faulty_stock_pipecat",
     "net": "bench.net_server",
     "net_peer": "bench.peers.net_stock_pipecat",
+    "abuse": "bench.abuse_server",
+    "abuse_peer": "bench.peers.abuse_stock_pipecat",
 }
 """The module that each server runs."""
 
