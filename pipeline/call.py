@@ -44,7 +44,7 @@ from pipeline.faults.guard import guard_stt
 from pipeline.faults.keeper import Keeper
 from pipeline.faults.watch import Stage
 from pipeline.metrics import prometheus
-from pipeline.observing import CallObserver
+from pipeline.observing.observer import CallObserver
 from pipeline.pipecat_private import AudioPath, SharedSileroVAD, guard_answers, quieten_observers
 from pipeline.settings.tree import TurnSettings
 from pipeline.speculation import HeldReply, Speculation
@@ -120,7 +120,7 @@ class Call:
                 session, transport, self._keeper.watch, stt=stt, user=user, llm=llm, tts=tts, assistant=assistant, gate=gate
             )
             if isinstance(start, VerdictTurnStart):
-                self._observer.judges_voices = True
+                self._observer.learner.judges_voices = True
                 start.audience = self._observer
             if speculation is not None:
                 speculation.audience = self._observer
@@ -234,7 +234,7 @@ class Call:
 
     async def _unanswered(self) -> None:
         if self._observer is not None:
-            await self._observer.unanswered()
+            await self._observer.learner.turn_in_context()
 
     async def _run_worker(self) -> None:
         assert self._worker is not None
@@ -300,7 +300,7 @@ class Call:
         if self._worker is None or self._observer is None:
             return
         await self.interrupt()
-        self._observer.typed()
+        self._observer.learner.typed()
         await self._worker.queue_frame(LLMMessagesAppendFrame([{"role": "user", "content": text}], run_llm=True))
 
     async def uploaded(self, text: str, words: Sequence[Word]) -> None:
@@ -308,7 +308,7 @@ class Call:
         if self._worker is None or self._observer is None:
             return
         await self.interrupt()
-        self._observer.uploaded(words)
+        self._observer.learner.uploaded(words)
         await self._worker.queue_frame(LLMMessagesAppendFrame([{"role": "user", "content": text}], run_llm=True))
 
     async def respond(self) -> None:
@@ -348,12 +348,12 @@ class Call:
         if self._observer is None:
             return None
         if words is None:
-            self._observer.typed()
+            self._observer.learner.typed()
         else:
-            self._observer.uploaded(words)
+            self._observer.learner.uploaded(words)
         message: dict[str, Any] = {"role": "user", "content": text}
         self._session.context.add_message(message)  # type: ignore[arg-type]
-        await self._observer.unanswered()
+        await self._observer.learner.turn_in_context()
         return message
 
     def insert_message(self, index: int, message: dict[str, Any]) -> None:
@@ -371,17 +371,17 @@ class Call:
 
         ``None``: there is no such reply any more.
         """
-        return self._observer.truncate(number, heard_s) if self._observer is not None else None
+        return self._observer.tutor.truncate(number, heard_s) if self._observer is not None else None
 
     def acted(self) -> None:
         """The LLM asks for functions to be run."""
         if self._observer is not None:
-            self._observer.acted()
+            self._observer.tutor.acted()
 
     async def speak(self, aloud: bool) -> None:
         """Whether the next answers are spoken, or only written."""
-        if self._worker is not None and self._observer is not None and self._observer.silent == aloud:
-            self._observer.silent = not aloud
+        if self._worker is not None and self._observer is not None and self._observer.tutor.silent == aloud:
+            self._observer.tutor.silent = not aloud
             await self._worker.queue_frame(LLMConfigureOutputFrame(skip_tts=not aloud))
 
     async def unheard(self) -> None:
@@ -395,7 +395,7 @@ class Call:
             return
         await self.interrupt()
         self._session.context.set_messages([])
-        self._observer.forget_conversation()
+        self._observer.conversation.forget()
         self._observer.tutor_first()
         await self._worker.queue_frame(LLMRunFrame())
 
@@ -410,13 +410,13 @@ class Call:
     async def leave_on_screen(self) -> None:
         """The tutor's words cannot be spoken: its turn ends with them on the page."""
         if self._observer is not None:
-            await self._observer.leave_on_screen()
+            await self._observer.tutor.leave_on_screen()
 
     async def recover(self, stage: Stage) -> bool:
         """Cancel what the stages are at, after ``stage`` failed; false if the pipeline no longer moves."""
         if self._observer is None:
             return False
-        self._observer.excuse_turn()
+        self._observer.learner.excuse_turn()
         await self._use_all()
         return await self.interrupt()
 
@@ -433,7 +433,7 @@ class Call:
         if spare:
             await self._say_spare(text)
             return
-        self._observer.house_line()
+        self._observer.tutor.house_line()
         llm = self._stages["llm"]
         for frame in (LLMFullResponseStartFrame(), LLMTextFrame(text), LLMFullResponseEndFrame()):
             await llm.push_frame(frame)
@@ -449,7 +449,7 @@ class Call:
         pcm = self._session.services.models.spare_voice.pcm(text, rate_hz)
         self._spare_lines += 1
         context_id = f"spare-{self._spare_lines}"
-        await self._observer.spare_line(text)
+        await self._observer.tutor.spare_line(text)
         tts, step = self._stages["tts"], round(SPARE_CHUNK_S * rate_hz) * 2
         await tts.push_frame(TTSStartedFrame(context_id=context_id))
         for start in range(0, len(pcm), step):
@@ -461,7 +461,7 @@ class Call:
         """Stop the tutor, say ``text`` and return when it was said, or could not be."""
         if self._observer is None or not await self.interrupt():
             return
-        done = self._observer.expect_reply_end()
+        done = self._observer.tutor.expect_reply_end()
         await self.say(text, spare=spare)
         try:
             await asyncio.wait_for(done.wait(), FAREWELL_TIMEOUT_S)

@@ -51,6 +51,7 @@ from pipeline.messages import (
 )
 from pipeline.metrics import prometheus
 from pipeline.models import SharedModels
+from pipeline.observing.reply import Reply
 from pipeline.options import BadOption, CallOptions
 from pipeline.recording.archive import Archive
 from pipeline.recording.recorder import SessionRecorder
@@ -117,8 +118,8 @@ class Session:
         self.resume_token = secrets.token_urlsafe(24)
         self.services = services
         self.context = LLMContext()
-        self.said: deque[Any] = deque(maxlen=REPLIES_KEPT)
-        """The tutor's last replies, for whoever learns late how much of one was heard (``pipeline.observing.Reply``)."""
+        self.said: deque[Reply] = deque(maxlen=REPLIES_KEPT)
+        """The tutor's last replies, for whoever learns late how much of one was heard."""
         self.replies = 0
         """How many replies are over."""
         self.messages_recorded = 0
