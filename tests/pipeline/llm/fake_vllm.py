@@ -152,7 +152,8 @@ class FakeVLLM:
                 await asyncio.sleep(script.delay_s)
             await write(_event(_chunk(body, {"content": word if i == 0 else f" {word}"})))
         for number, (name, arguments) in enumerate(script.calls(body)):
-            first = {"index": number, "id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": ""}}
+            id = f"call_{len(self.requests)}_{number}"
+            first = {"index": number, "id": id, "type": "function", "function": {"name": name, "arguments": ""}}
             await write(_event(_chunk(body, {"tool_calls": [first]})))
             for at in range(0, len(arguments), 5):
                 piece = {"index": number, "function": {"arguments": arguments[at : at + 5]}}

@@ -74,6 +74,37 @@ async def test_client_runs_a_function_and_hears_the_answer(sdk_client, mind, bri
         assert [t["function"]["name"] for t in mind.requests[-1]["tools"]] == ["get_weather"]
 
 
+async def test_a_call_that_nobody_answers_does_not_hold_up_the_next(rtvi_chat, mind, briefed):
+    def wants(body: dict[str, Any]) -> list[tuple[str, str]]:
+        last = body["messages"][-1]
+        asked = last["role"] == "user" and last["content"] in ("Lisbon", "Berlin")
+        return [("get_weather", json.dumps({"city": last["content"]}))] if asked else []
+
+    def answer(body: dict[str, Any]) -> str:
+        last = body["messages"][-1]
+        return f"It is {last['content']}." if last["role"] == "tool" else "" if wants(body) else "Good morning."
+
+    mind.script = Script(answer=answer, calls=wants)
+    async with httpx.AsyncClient(base_url=briefed.url, trust_env=False) as http:
+        body = {"instructions": "You tell the weather", "tools": [WEATHER]}
+        started = (await http.post("/start", json={"transport": "websocket", "body": body})).json()
+    async with rtvi_chat(briefed, "?" + started["wsUrl"].partition("?")[2]) as chat:
+        await chat.until("bot-stopped-speaking")
+        await chat.send("send-text", {"content": "Lisbon"})
+        first = (await chat.until("llm-function-call-in-progress"))["data"]
+        await chat.send("send-text", {"content": "Berlin"})
+        stopped = (await chat.until("llm-function-call-stopped"))["data"]
+        assert (stopped["tool_call_id"], stopped["cancelled"]) == (first["tool_call_id"], True)
+        second = (await chat.until("llm-function-call-in-progress"))["data"]
+        assert second["arguments"] == {"city": "Berlin"}
+        for asked, result in ((first, "late"), (second, "sunny")):
+            named = {"function_name": asked["function_name"], "arguments": asked["arguments"]}
+            await chat.send("llm-function-call-result", {**named, "tool_call_id": asked["tool_call_id"], "result": result})
+        refused = await chat.until("error-response")
+        assert first["tool_call_id"] in refused["data"]["error"]
+        await chat.until("server-message", type="ai_text", text="It is sunny.", is_complete=True)
+
+
 async def test_what_an_engine_cannot_follow_is_refused(server):
     async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
         for body, what in (({"instructions": "be a cat"}, "instructions"), ({"tools": [WEATHER]}, "tools")):

@@ -157,9 +157,14 @@ class Requests:
     # Functions
 
     def _ask(self, calls: Sequence[FunctionCall]) -> None:
-        """The LLM wants functions to be run by the client."""
+        """The LLM wants functions to be run by the client. What it wanted before, and the client has not answered, is void: the
+        conversation went on without it."""
         if self._session.call is not None:
             self._session.call.acted()
+        for void in self._calls.values():
+            if void.call_id not in self._results:
+                self._stopped(void, cancelled=True)
+        self._calls, self._results = {}, {}
         for call in calls:
             self._calls[call.call_id] = call
             named = {"function_name": call.name}
@@ -175,10 +180,13 @@ class Requests:
         if len(text) > MAX_RESULT_CHARS:
             raise BadRequest(f"a result may have at most {MAX_RESULT_CHARS} characters")
         self._results[asked.call_id] = text
-        stopped = {"function_name": asked.name, "tool_call_id": asked.call_id, "cancelled": False, "result": result.result}
-        self._transport.post(rtvi("llm-function-call-stopped", stopped))
+        self._stopped(asked, cancelled=False, result=result.result)
         if self._results.keys() >= self._calls.keys() and self._session.call is not None:
             await self._answer(self._session.call)
+
+    def _stopped(self, asked: FunctionCall, *, cancelled: bool, **result: Any) -> None:
+        how = {"function_name": asked.name, "tool_call_id": asked.call_id, "cancelled": cancelled}
+        self._transport.post(rtvi("llm-function-call-stopped", how | result))
 
     async def _answer(self, call: Call) -> None:
         """All results are there: the LLM goes on with them."""
