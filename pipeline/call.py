@@ -229,7 +229,7 @@ class Call:
         asked, self._asked = self._asked, False
         state, observer = self._session.call_state, self._observer
         # A voice that cannot stop the tutor gets no second answer beside the one that it spoke over.
-        busy = not state.interruptible and observer is not None and observer.answering
+        busy = not state.interruptible and observer is not None and observer.tutor.answering
         return asked or (state.answers and not busy)
 
     async def _unanswered(self) -> None:

@@ -97,14 +97,17 @@ class Conversation:
         text = reply.lasting_text
         messages = self._messages()
         head, tail = messages[: reply.context_start], messages[reply.context_start :]
+        taken = messages[reply.context_start : self._holder.messages_recorded]
         tail = [m for m in tail if not (isinstance(m, dict) and self._is_stock(m))]
-        if text:
+        if text and not reply.aside:
             reply.message = reply.message or {"role": "assistant", "content": text}
             reply.message["content"] = text
             head.append(reply.message)
         self._holder.context.set_messages(head + tail)
         # Messages that moved behind the reply are new to the record only if they were before.
-        self._holder.messages_recorded = min(self._holder.messages_recorded, len(head) + len(tail))
+        behind = sum(any(m is known for known in taken) for m in tail)
+        recorded = len(head) + behind if behind else self._holder.messages_recorded
+        self._holder.messages_recorded = min(recorded, len(head) + len(tail))
 
     def settle_later(self, reply: Reply | None) -> None:
         """The aggregator has yet to add to ``reply``: it is settled when that has passed."""

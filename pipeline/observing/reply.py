@@ -43,6 +43,8 @@ class Reply:
     """... and whether that was waited for."""
     house: bool = False
     """A line of the house (an apology, a farewell) and no answer."""
+    aside: bool = False
+    """It is said, and no part of the conversation."""
     passed: bool = False
     """Its end has passed the whole chain."""
     acted: bool = False

@@ -70,6 +70,11 @@ class Tutor:
         self.silent = False
         """Whether replies are only to be read, and no sound of them is owed."""
 
+    @property
+    def answering(self) -> bool:
+        """Whether an answer is being made or spoken."""
+        return self.reply is not None or self._watch.answering
+
     # What the call says
 
     def expect_reply_end(self) -> asyncio.Event:
@@ -141,7 +146,10 @@ class Tutor:
                 await self.finish_reply()
 
     def _new_reply(self, *, house: bool) -> Reply:
-        return Reply(context_start=len(self._conversation), started_at=self._session.now(), house=house)
+        brief = self._session.call_state.brief
+        aside = not house and brief is not None and brief.aside
+        start = len(self._conversation)
+        return Reply(context_start=start, started_at=self._session.now(), house=house, aside=aside)
 
     async def on_tts(self, _processor: Any, frame: Frame) -> None:
         """What the voice pushes, or the gate behind it."""

@@ -93,6 +93,29 @@ def test_a_reply_of_which_nothing_was_heard_leaves_nothing(holder: Holder, talk:
     assert holder.has()
 
 
+def test_what_is_said_aside_is_no_part_of_it(holder: Holder, talk: Conversation) -> None:
+    holder.add("user", "hello")
+    talk.take_new()
+    answer = reply(talk, "By the way.")
+    answer.aside = True
+    holder.add("assistant", "by the way")
+    talk.settle(answer)
+    assert holder.has(("user", "hello"))
+    assert answer.message is None
+    assert talk.take_new() == []
+
+
+def test_what_was_taken_in_behind_a_reply_is_not_new_after_it(holder: Holder, talk: Conversation) -> None:
+    answer = reply(talk, "Hello, Ana!")
+    said = holder.add("user", "hi")
+    assert talk.take_new() == [said]
+    talk.settle(answer)
+    assert holder.has(("assistant", "Hello, Ana!"), ("user", "hi"))
+    assert talk.take_new() == []
+    holder.add("user", "and you")
+    assert [m["content"] for m in talk.take_new()] == ["and you"]
+
+
 def test_calls_of_functions_and_their_results_outlive_a_reply(holder: Holder, talk: Conversation) -> None:
     answer = reply(talk, "Let me see.")
     calls: Any = {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}
