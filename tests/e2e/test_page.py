@@ -138,3 +138,26 @@ async def test_no_screen_scrolls_sideways_and_both_themes_differ(server, browse,
     await browser.at("theme-toggle").first.click()
     assert await browser.page.evaluate(background) != before
     assert browser.errors == []
+
+
+async def test_small_and_enlarged_screens_keep_the_conversation_in_sight(server, browse):
+    """A small telephone, one on its side, and a page at 200 %: nothing beyond the edge, and room for what is said."""
+    browser = await browse(server.url, None, viewport={"width": 320, "height": 568})
+    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert await browser.page.evaluate(overflow) <= 0
+    await browser.call()
+    # Who works without a mouse or a screen is in the call, and not nowhere.
+    assert await browser.page.evaluate("document.activeElement.tagName + document.activeElement.innerText") == (
+        "H1Call: Meeting someone new"
+    )
+    await browser.see("caption-tutor", "name")
+    for width, height in ((320, 568), (844, 390), (640, 400)):
+        await browser.page.set_viewport_size({"width": width, "height": height})
+        assert await browser.page.evaluate(overflow) <= 0, (width, height)
+        assert await browser.page.evaluate("document.querySelector('.captions').clientHeight") > 110, (width, height)
+        for button in ("settings-button", "hangup-button"):
+            box = await browser.at(button).bounding_box()
+            assert box is not None
+            assert box["x"] + box["width"] <= width, button
+            assert box["y"] + box["height"] <= height, button
+    assert browser.errors == []

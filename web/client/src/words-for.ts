@@ -71,7 +71,9 @@ export function callBanner(error: unknown): Banner {
         return banner("The server refuses this page", said || "It answers only to addresses that it knows.");
       case 429: {
         const body = said || "All tutors are in a call.";
-        return banner("All lines are busy", body, { retryInS: Math.ceil(error.retryAfterS ?? 10) });
+        // An offer that comes while engines load is refused like one too many; nobody is on the line.
+        const title = /still loading/.test(error.detail) ? "The tutor is not ready yet" : "All lines are busy";
+        return banner(title, body, { retryInS: Math.ceil(error.retryAfterS ?? 10) });
       }
       case 503:
         return banner("The tutor is not ready yet", said || "The server is still starting. Try again in a moment.", {

@@ -42,6 +42,10 @@ describe("call problems", () => {
       expect(banner.body).not.toContain("POST");
     }
   });
+  it("does not call a line busy on which nobody is yet", () => {
+    const banner = callBanner(new Refused(429, "the engines are still loading", 2, "at-capacity"));
+    expect(banner).toMatchObject({ title: "The tutor is not ready yet", body: "The engines are still loading." });
+  });
   it("never leaves the text empty", () => {
     for (const e of [new Refused(500, ""), new Error(""), "odd", undefined]) expect(callBanner(e).body).not.toBe("");
   });
