@@ -33,6 +33,7 @@ from web.doors.phone import exotel, outbound, plivo, sms, telnyx, twilio, vonage
 from web.doors.phone.audiosocket import AudioSocketServer
 from web.doors.phone.desk import Desk
 from web.doors.phone.outbound import Dialler
+from web.doors.phone.sip.server import SipServer
 from web.doors.realtime import calls as realtime_calls
 from web.doors.realtime import client_secrets as realtime_secrets
 from web.doors.realtime import websocket as realtime_websocket
@@ -89,6 +90,7 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
         phone=desk,
         dialler=dialler,
         audiosocket=AudioSocketServer(settings.phone.audiosocket, desk),
+        sip=SipServer(settings.phone.sip, desk),
         session_rate=RateLimiter(per_minute, per_minute / 60),
         page_dir=page_dir or page.PAGE_DIR,
         client_secrets=ClientSecrets(),
@@ -167,6 +169,7 @@ def machine_names() -> set[str]:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     state: WebState = app.state.parley
     await state.audiosocket.start()
+    await state.sip.start()
     # Not awaited: the server listens only after this function has yielded.
     state.loading = asyncio.create_task(_load(state), name="loading")
     try:
@@ -176,8 +179,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await state.loading
         state.audiosocket.stop_listening()
+        state.sip.stop_listening()
         await state.sessions.close()
         await state.audiosocket.close()
+        await state.sip.close()
         await state.phone.close()
         await state.dialler.close()
         await state.manager.close()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from web.doors.phone.audiosocket import AudioSocketServer
     from web.doors.phone.desk import Desk
     from web.doors.phone.outbound import Dialler
+    from web.doors.phone.sip.server import SipServer
     from web.doors.realtime.client_secrets import ClientSecrets
     from web.doors.webrtc import Peers
 
@@ -40,6 +41,7 @@ class WebState:
     phone: Desk
     dialler: Dialler
     audiosocket: AudioSocketServer
+    sip: SipServer
     session_rate: RateLimiter
     page_dir: Path
     client_secrets: ClientSecrets

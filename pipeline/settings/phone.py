@@ -16,7 +16,7 @@ from pipeline.settings.carriers import (
     TelnyxSettings,
     VonageSettings,
 )
-from pipeline.settings.exchange import AudioSocketSettings
+from pipeline.settings.exchange import AudioSocketSettings, SipSettings
 from pipeline.settings.section import Section
 
 PUBLIC_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?(/[\w./-]*)?")
@@ -66,6 +66,7 @@ class PhoneSettings(Section):
         5.0, ge=0, le=8, description="How long a call whose stream broke off waits for the carrier to connect it again."
     )
     audiosocket: AudioSocketSettings = Field(default_factory=AudioSocketSettings)
+    sip: SipSettings = Field(default_factory=SipSettings)
     twilio: TwilioSettings = Field(default_factory=TwilioSettings)
     telnyx: TelnyxSettings = Field(default_factory=TelnyxSettings)
     plivo: PlivoSettings = Field(default_factory=PlivoSettings)

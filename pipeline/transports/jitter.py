@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import dataclass
 from math import ceil
 
-from pipeline.transports.rtp import RtpClock, difference_16
+from pipeline.transports.rtp import OPUS_CLOCK_HZ, RtpClock, difference_16
 from pipeline.transports.timing import CaptureClock
 
 LIMIT_S = 0.2
@@ -62,12 +62,13 @@ class JitterBuffer:
     Args:
         clock: Observes each packet; it says when a position should have arrived.
         limit_s: Longest wait for a packet, and for a line on which nothing comes.
+        rate_hz: Clock rate of the timestamps.
     """
 
-    def __init__(self, clock: CaptureClock, limit_s: float = LIMIT_S) -> None:
+    def __init__(self, clock: CaptureClock, limit_s: float = LIMIT_S, *, rate_hz: int = OPUS_CLOCK_HZ) -> None:
         self._clock = clock
         self._limit_s = limit_s
-        self._rtp = RtpClock()
+        self._rtp = RtpClock(rate_hz)
         self._waiting: dict[int, _Packet] = {}  # by extended sequence number, which does not wrap
         self._given_up: deque[int] = deque(maxlen=_MISORDER)
         self._next = 0
