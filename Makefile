@@ -13,9 +13,15 @@ CLIENT := web/client
 PAGE := $(CLIENT)/dist/index.html
 CLIENT_SOURCES := $(shell find $(CLIENT) \( -name node_modules -o -name dist -o -name test-results \) -prune -o -type f -print 2>/dev/null)
 
-# Processes that share the tests: calls in real time need the other cores. Fewer than four of them leave none over.
-# In the order of their names, files of a few long calls are not the last, when the other processes have no more to do.
-WORKERS ?= $(if $(filter-out 1 2 3,$(shell nproc 2>/dev/null || echo 1)),2,1)
+# Processes that share the tests. Calls in real time mostly wait, but need a core when they do not: fewer than four leave none
+# over. tests/sharing.py says who takes which file, and how many talk at once.
+WORKERS ?= $(if $(filter-out 1 2 3,$(shell nproc 2>/dev/null || echo 1)),4,1)
+TESTS := $(PYTHON) -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadfile) $(ARGS)
+# The engines' tests compute all the time and run beside the others, on one core; what they say is shown at the end.
+ENGINES_LOG := .make/engines-tests.log
+ENGINES_PATHS := $(if $(filter tests/%,$(ARGS)),$(filter tests/engines/model%,$(ARGS)),tests/engines/model)
+ENGINES_TESTS := OMP_NUM_THREADS=1 .venv-engines-test/bin/python -m pytest $(ENGINES_PATHS) $(filter-out tests/%,$(ARGS))
+WITH_ENGINES := $(if $(filter 0,$(ENGINES)),,$(ENGINES_PATHS))
 
 # Only a missing .venv needs a search for a Python; an unfit machine then gets one line instead of a failed rule.
 ifeq ($(wildcard $(PYTHON)),)
@@ -36,11 +42,16 @@ run: .make/base $(PAGE) ## set up what is missing and serve (options: ARGS="--po
 check: .make/base $(PAGE) ## say what is missing or wrong on this machine
 	@$(PYTHON) run_agent.py check $(ARGS)
 
-test: .make/dev $(PAGE) $(if $(filter 0,$(ENGINES)),,.make/engines-test) ## all tests (options: ARGS="-k name" WORKERS=1 ENGINES=0)
+test: .make/dev $(PAGE) $(if $(WITH_ENGINES),.make/engines-test) ## all tests (options: ARGS="-k name" WORKERS=1 ENGINES=0)
 	@scripts/system-packages
-	$(PYTHON) -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadfile --no-loadscope-reorder) $(ARGS)
-ifneq ($(ENGINES),0)
-	.venv-engines-test/bin/python -m pytest tests/engines/model $(ARGS) || [ $$? = 5 ] # 5: ARGS choose none of them.
+ifneq ($(WITH_ENGINES),)
+	@mkdir -p .make; code=0; set -m; $(ENGINES_TESTS) >$(ENGINES_LOG) 2>&1 & set +m; engines=$$!; \
+	trap 'kill -- -$$engines 2>/dev/null || :' EXIT; \
+	$(TESTS) || code=$$?; \
+	wait $$engines || [ $$? = 5 ] || code=1; \
+	cat $(ENGINES_LOG); exit $$code # 5: ARGS choose none of the engines' tests.
+else
+	$(TESTS)
 endif
 	@if [ -f $(CLIENT)/package.json ]; then cd $(CLIENT) && $(NPM) test --if-present; fi
 
