@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 from loguru import logger
@@ -34,48 +32,25 @@ from pipecat.utils.time import time_now_iso8601
 
 from engines.wire.kyutai import Committed, EndWord, Flushed, Marker, Step, Word
 from pipeline.engine import CallState
-from pipeline.stt.audio_ring import AudioRing
 from pipeline.stt.flush import FlushSTTFrame
-from pipeline.stt.kyutai_link import FRAME, KyutaiLink, ServerClock
+from pipeline.stt.kyutai_asked import Flush, heard_all
+from pipeline.stt.kyutai_asking import Asking
 from pipeline.stt.kyutai_link import RATE_HZ as LINK_RATE_HZ
+from pipeline.stt.kyutai_link import KyutaiLink, ServerClock
+from pipeline.stt.kyutai_pauses import PauseHeads
 from pipeline.stt.kyutai_shared import Shared
-from pipeline.stt.kyutai_words import FRAME_S, HeardWord, LiveWords, joined, timed
+from pipeline.stt.kyutai_stretch import RATE_HZ, Stretch
+from pipeline.stt.kyutai_words import HeardWord, LiveWords
 from pipeline.stt.recognition import NOTHING_HEARD, Recognition
 from pipeline.tts.resample import StreamResampler
 
-RATE_HZ = 16_000
-_PRE_ROLL_S = 0.35
-_MIN_PRE_ROLL_S = 0.5
-"""As long as a voice may have been there before the voice detector told of it."""
-_KEEP_S = 60.0
-"""The longest stretch of speech that the spare engine is given whole."""
-_IDLE_KEEP_S = 2.0
-_AT_THE_END_S = 0.02
-"""A flush that was asked for so little before the voice ended, as the voice detector has it, has heard all of it."""
-_NO_AUDIO_S = 0.3
 _LAST_FINALS_S = 2.0
 _IDLE_REPLAY_S = 1.0
 """What is sent again where nobody speaks."""
-_END_HEAD = 2
-"""Which of the pause heads tells of the end of a turn (a pause of 2 s)."""
-_UNSURE_STEPS = 12
-"""The pause heads of the first second of a connection say nothing."""
-_LATE_STEPS_S = 0.5
 _AHEAD_S = 2.0
 """Who sends so much more audio than time has passed sends a file, and can be made to wait."""
 _UNHEARD_S = 2.0
 """How much of a file the server is given before it has heard what came first; the engine keeps 10 s at most."""
-
-
-@dataclass(slots=True)
-class _Flush:
-    number: int
-    connection: int
-    asked_s: float
-    eager: bool
-    commit: bool = False
-    answered: bool = False
-    overtaken: bool = False
 
 
 class KyutaiSTTService(STTService):
@@ -112,22 +87,16 @@ class KyutaiSTTService(STTService):
             keep_s=settings.replay_s,
         )
         self._resampler = StreamResampler(RATE_HZ, LINK_RATE_HZ)
-        self._audio = AudioRing(RATE_HZ, _KEEP_S)
-        self._capture_shift_s = 0.0  # from places in the audio to the call's own
+        self._stretch = Stretch(shared.is_noise)
         self._words = LiveWords()
-        self._numbers = 0  # of flushes and markers
-        self._flush: _Flush | None = None
-        self._marker: int | None = None
-        self._marked = False
+        self._asking = Asking(self._link, self._words, settings)
+        self._pauses = PauseHeads()
         self._speaking = False
         self._turn_open = False
-        self._start_s: float | None = None  # of the stretch of speech that has no final yet
         self._committed_s: float | None = None  # a final was given in this stretch, of what was said before
         self._ending: asyncio.Task[None] | None = None
         self._settled = False  # nothing can keep the final of ``_ending`` from being given
-        self._news = asyncio.Event()
         self._progress = asyncio.Event()  # a step was made, or the link is another one
-        self._steps = 0
         self._began_at = 0.0
         self._is_file = False
 
@@ -191,7 +160,7 @@ class KyutaiSTTService(STTService):
             if isinstance(frame, UserStoppedSpeakingFrame):
                 self._turn_open = False
             elif isinstance(frame, STTMuteFrame) and frame.mute:
-                self._audio.clear()
+                self._stretch.mute()
                 self._words.begin(self._now_s)
 
     async def process_audio_frame(self, frame: InputAudioRawFrame, direction: FrameDirection) -> None:
@@ -199,13 +168,11 @@ class KyutaiSTTService(STTService):
         await super().process_audio_frame(frame, direction)
         end_s = frame.metadata.get("capture_end_s")
         if end_s is not None:
-            self._capture_shift_s = end_s - self._audio.end_s
+            self._stretch.captured(end_s)
 
     async def run_stt(self, audio: bytes) -> AsyncGenerator[Frame | None, None]:
         """Take audio in. Yields no frame: words are pushed when they come."""
-        self._audio.add(audio)
-        if self._start_s is None and self._audio.end - self._audio.start > 2 * _IDLE_KEEP_S * RATE_HZ:
-            self._audio.forget(self._audio.end - round(_IDLE_KEEP_S * RATE_HZ))
+        self._stretch.add(audio)
         self._link.hear(self._resampler.process(audio))
         if self._now_s - (time.monotonic() - self._began_at) > _AHEAD_S:
             await self._wait_for_room()
@@ -218,7 +185,7 @@ class KyutaiSTTService(STTService):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
                 while self._link.state == "connecting" or (
-                    self._link.state == "up" and self._link.unheard_s(self._steps) > _UNHEARD_S
+                    self._link.state == "up" and self._link.unheard_s(self._pauses.steps) > _UNHEARD_S
                 ):
                     self._progress.clear()
                     await self._progress.wait()
@@ -232,13 +199,12 @@ class KyutaiSTTService(STTService):
             return
         self._speaking = self._turn_open = True
         self._link.hurry()
-        self._drop_flush()
+        self._asking.withdraw()
         if self._ending is not None and not self._settled:
             ending, self._ending = self._ending, None
             await self.cancel_task(ending)
-        if self._start_s is None:
-            self._start_s = max(self._now_s - max(_MIN_PRE_ROLL_S, frame.start_secs + _PRE_ROLL_S), self._words.final_until_s)
-            self._words.begin(self._start_s)
+        if self._stretch.start_s is None:
+            self._words.begin(self._stretch.begin(self._now_s, frame.start_secs, self._words.final_until_s))
         self._committed_s = None
 
     async def _voice_stopped(self, frame: VADUserStoppedSpeakingFrame) -> None:
@@ -246,38 +212,24 @@ class KyutaiSTTService(STTService):
             return
         self._speaking = False
         voice_end_s = self._now_s - frame.stop_secs
-        if self._committed_s is not None and self._committed_s >= voice_end_s - _AT_THE_END_S and not self._words.words:
-            self._start_s = None
+        if self._committed_s is not None and heard_all(self._committed_s, voice_end_s) and not self._words.words:
+            self._stretch.start_s = None
             await self._push_final(Recognition(""))
             return
-        self._settled = self._marked = False
-        self._marker = None
+        self._settled = False
+        self._asking.voice_ended()
         self._ending = self.create_task(self._end_stretch(self._now_s, voice_end_s), name="end of speech")
 
     # Flushes
 
     async def _ask_words(self) -> None:
         if self._link.flushes:
-            self._send_flush(eager=True)
-
-    def _send_flush(self, *, eager: bool) -> _Flush:
-        self._words.withdrawn()
-        self._numbers += 1
-        self._flush = _Flush(self._numbers, self._link.connections, self._now_s, eager)
-        self._link.flush(self._numbers)
-        return self._flush
-
-    def _drop_flush(self) -> None:
-        if self._flush is not None:
-            self._link.withdraw(self._flush.number)
-            self._words.withdrawn()
-            self._flush = None
+            self._asking.flush(eager=True)
 
     async def _commit(self) -> None:
-        flush = self._flush
+        flush = self._asking.open_flush
         if not self._speaking:  # the final is under way, or was given
-            if self._link.state == "up" and not self._link.flushes and self._marker is not None:
-                self._link.fill(self._delay_samples)
+            self._asking.hurry_marker()
         elif flush is None or not self._link.flushes:
             return
         elif flush.answered:
@@ -285,23 +237,18 @@ class KyutaiSTTService(STTService):
         else:
             flush.commit = True
 
-    async def _commit_now(self, flush: _Flush) -> None:
-        if self._words.went_on(flush.asked_s) or self._start_s is None:
+    async def _commit_now(self, flush: Flush) -> None:
+        if self._words.went_on(flush.asked_s) or self._stretch.start_s is None:
             return
         self._committed_s = flush.asked_s
         recognition = self._take(flush, flush.asked_s)
-        self._start_s = flush.asked_s  # of what may still be said before the voice stops
+        self._stretch.start_s = flush.asked_s  # of what may still be said before the voice stops
         await self._push_final(recognition)
-
-    @property
-    def _delay_samples(self) -> int:
-        # One frame more, as its last step writes what the frames before it were about.
-        return (ceil(self._limits.delay_s / FRAME_S) + 1) * FRAME
 
     # The end of a stretch of speech
 
     async def _end_stretch(self, stop_s: float, voice_end_s: float) -> None:
-        answered = await self._wait_for_words(voice_end_s)
+        answered = await self._asking.all_told(voice_end_s, more_s=self._now_s if self._is_file else 0.0)
         recognition: Recognition | None = None
         if not answered:
             recognition = await self._ask_spare(stop_s)
@@ -310,104 +257,35 @@ class KyutaiSTTService(STTService):
             self._words.take(stop_s)
             recognition = self._without_noise(recognition, stop_s)
         else:
-            recognition = self._take(self._flush if answered else None, stop_s)
+            recognition = self._take(self._asking.open_flush if answered else None, stop_s)
             if not answered and not recognition.text:
                 await self.push_error(f"speech to text: {self._link.reason or 'no words came'}", category=ErrorCategory.UNKNOWN)
-        self._start_s = None
+        self._stretch.start_s = None
         await self._push_final(recognition)
-
-    async def _wait_for_words(self, voice_end_s: float) -> bool:
-        """Whether the server has told all words of the voice that ended at ``voice_end_s``."""
-        limit_s = self._limits.answer_timeout_s
-        if self._link.state == "up" and not self._link.flushes:
-            limit_s += self._limits.delay_s
-        if self._is_file:
-            limit_s += self._now_s
-        try:
-            async with asyncio.timeout(limit_s):
-                while True:
-                    self._news.clear()
-                    if self._link.state in ("down", "full"):
-                        return False
-                    if self._link.flushes:
-                        if self._has_answer(voice_end_s):
-                            return True
-                    elif self._link.state == "up" and await self._is_marked():
-                        return True
-                    await self._news.wait()
-        except TimeoutError:
-            if self._link.state == "up":
-                self._link.restart(f"no words came within {limit_s:g} s")
-            return False
-
-    def _has_answer(self, voice_end_s: float) -> bool:
-        flush = self._flush
-        if (
-            flush is None
-            or flush.connection != self._link.connections
-            or flush.asked_s < voice_end_s - _AT_THE_END_S
-            or self._words.went_on(flush.asked_s)
-        ):
-            self._send_flush(eager=False)
-            return False
-        return flush.answered
-
-    async def _is_marked(self) -> bool:
-        """The same of a moshi-server."""
-        if self._marker is None:
-            self._numbers += 1
-            self._marker, self._marked = self._numbers, False
-            self._link.marker(self._marker)
-        heard = self._now_s
-        try:
-            async with asyncio.timeout(_NO_AUDIO_S):
-                await self._news.wait()
-        except TimeoutError:
-            if self._now_s == heard and not self._marked:
-                # A muted microphone: what it would give is silence.
-                self._link.fill(self._delay_samples)
-        return self._marked
 
     async def _ask_spare(self, stop_s: float) -> Recognition | None:
         spare = self._shared.spare
-        if spare is None or self._start_s is None:
+        if spare is None or self._stretch.start_s is None:
             return None
         logger.warning("speech to text: {}; {} is asked", self._link.reason or "no words came", spare.name)
-        audio = self._audio.since(round(self._start_s * RATE_HZ), round(stop_s * RATE_HZ) + RATE_HZ // 10)
-        return await self._shared.ask_spare(self._call, audio, self._start_s + self._capture_shift_s)
+        return await self._shared.ask_spare(self._call, *self._stretch.sound(stop_s))
 
-    def _take(self, flush: _Flush | None, until_s: float) -> Recognition:
+    def _take(self, flush: Flush | None, until_s: float) -> Recognition:
         """All words are final; a flush that they rest on is committed."""
         committing = flush is not None and flush.answered and not flush.overtaken and self._link.flushes
         if flush is not None and committing:
             self._link.commit(flush.number)
             until_s = flush.asked_s
         words = self._words.take(until_s, committing=committing)
-        self._flush = self._marker = None
-        return self._without_noise(self._recognition(words, until_s), until_s)
-
-    def _recognition(self, words: tuple[HeardWord, ...], until_s: float) -> Recognition:
-        began_s = min(self._start_s if self._start_s is not None else until_s, *(word.start_s for word in words), until_s)
-        return Recognition(
-            joined(words),
-            timed(words, began_s, until_s),
-            audio_s=round(until_s - began_s, 3),
-            started_s=began_s + self._capture_shift_s,
-            details={"engine": "kyutai"},
-        )
-
-    def _is_noise(self, words: list[str], until_s: float) -> bool:
-        if self._start_s is None:
-            return False
-        pcm = self._audio.since(round(self._start_s * RATE_HZ), round(until_s * RATE_HZ))
-        return self._shared.is_noise(words, pcm, until_s - self._start_s - _MIN_PRE_ROLL_S)
+        self._asking.forget()
+        return self._without_noise(self._stretch.recognition(words, until_s, engine="kyutai"), until_s)
 
     def _without_noise(self, recognition: Recognition, until_s: float) -> Recognition:
-        if not recognition.text or not self._is_noise(recognition.text.split(), until_s):
-            return recognition
-        self._shared.noise_dropped += 1
-        logger.debug("{}: taken for noise: {!r}", self, recognition.text)
-        return Recognition("", started_s=recognition.started_s, details={**recognition.details, "noise": recognition.text})
+        result = self._stretch.without_noise(recognition, until_s)
+        if result is not recognition:
+            self._shared.noise_dropped += 1
+            logger.debug("{}: taken for noise: {!r}", self, recognition.text)
+        return result
 
     async def _push_final(self, recognition: Recognition) -> None:
         self._shared.finals += 1
@@ -427,9 +305,9 @@ class KyutaiSTTService(STTService):
 
     def replay_from(self, oldest: int) -> int:
         """A new connection: what it is sent first. See ``Listener``."""
-        self._flush = self._marker = None
-        self._steps = 0
-        wanted_s = self._start_s if self._start_s is not None else max(0.0, self._now_s - _IDLE_REPLAY_S)
+        self._asking.forget()
+        self._pauses.restart()
+        wanted_s = self._stretch.start_s if self._stretch.start_s is not None else max(0.0, self._now_s - _IDLE_REPLAY_S)
         self._shared.connections += 1
         return round(self._words.lost(wanted_s, oldest / LINK_RATE_HZ) * LINK_RATE_HZ)
 
@@ -439,14 +317,14 @@ class KyutaiSTTService(STTService):
             self._shared.full_at = time.monotonic()
         elif self._link.state == "up":
             self._shared.full_at = None
-        self._news.set()
+        self._asking.changed()
         self._progress.set()
 
     async def link_message(self, message: Any, clock: ServerClock) -> None:
         """See ``Listener``."""
         match message:
             case Word():
-                if self._words.told(message.text, clock.call_s(message.start_time)) and self._start_s is not None:
+                if self._words.told(message.text, clock.call_s(message.start_time)) and self._stretch.start_s is not None:
                     await self._push_partial()
             case EndWord():
                 self._words.ended(clock.call_s(message.stop_time))
@@ -457,9 +335,7 @@ class KyutaiSTTService(STTService):
             case Committed():
                 self._words.committed()
             case Marker():
-                if message.id == self._marker:
-                    self._marked = True
-                    self._news.set()
+                self._asking.marker_came(message.id)
 
     async def _push_partial(self) -> None:
         text = self._words.partial
@@ -467,27 +343,25 @@ class KyutaiSTTService(STTService):
             await self.push_frame(InterimTranscriptionFrame(text, self._user_id, time_now_iso8601(), Language.EN))
 
     async def _flushed(self, message: Flushed, clock: ServerClock) -> None:
-        flush = self._flush
-        if flush is None or message.id != flush.number or flush.answered:
-            return
-        self._words.flushed(
+        words = [
             HeardWord(w.text, clock.call_s(w.start_time), None if w.stop_time is None else clock.call_s(w.stop_time))
             for w in message.words
-        )
-        flush.answered, flush.overtaken = True, message.overtaken
-        self._news.set()
+        ]
+        flush = self._asking.flushed(message.id, words, overtaken=message.overtaken)
+        if flush is None:
+            return
         if flush.commit:
             await self._commit_now(flush)
-        elif flush.eager and self._start_s is not None:
+        elif flush.eager and self._stretch.start_s is not None:
             text = self._words.text
-            if text and not self._is_noise(text.split(), flush.asked_s):
+            if text and not self._stretch.is_noise(text.split(), flush.asked_s):
                 await self.push_frame(EagerTranscriptionFrame(text, self._user_id, time_now_iso8601(), Language.EN))
 
     def _step(self, step: Step, clock: ServerClock) -> None:
-        self._steps += 1
+        self._pauses.step()
         self._progress.set()
-        if not (self._limits.pauses and self._turn_open and self._call.on_pause and len(step.prs) > _END_HEAD):
+        if not (self._limits.pauses and self._turn_open and self._call.on_pause):
             return
-        heard_s = clock.call_s(self._steps * FRAME_S)
-        if self._steps > _UNSURE_STEPS and self._now_s - heard_s < _LATE_STEPS_S:
-            self._call.on_pause(step.prs[_END_HEAD])
+        over = self._pauses.end_of_turn(step.prs, self._now_s - clock.call_s(self._pauses.heard_s))
+        if over is not None:
+            self._call.on_pause(over)
