@@ -8,7 +8,7 @@ server's recogniser.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from pipeline.brief import Brief
 from pipeline.settings.tree import TurnSettings, VADSettings
@@ -24,24 +24,30 @@ from web.doors.realtime.events import (
     OutputTokens,
     PcmFormat,
     ResponseOptions,
+    ResponseVoice,
     SemanticVad,
     ServerVad,
     SessionUpdate,
+    Tool,
     ToolChoice,
     ToolChoiceFunction,
+    ToolChoiceMcp,
     Transcription,
-    Voice,
 )
 
 OPENAI_VOICES = frozenset(["alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"])
 PCM_HZ, G711_HZ = 24_000, 8_000
 PREFIX_PADDING_MS = 300
 """What the recogniser keeps of the audio before a voice began, about; it cannot be changed."""
+CONVERSATION = "response.conversation"
+WITHOUT_MODEL = "follows its lessons and no instructions"
 SILENCE_MS = 500
 THRESHOLD = 0.5
 EAGERNESS = {"low": 1.6, "medium": 1.0, "auto": 1.0, "high": 0.7}
 """What ``turns.patience`` is multiplied by."""
-INTERRUPT = "interrupt_response"
+
+
+FollowedChoice = Literal["none", "auto", "required"] | ToolChoiceFunction
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +71,15 @@ class Config:
     instructions: str | None = None
     output_modalities: Modalities = field(default_factory=lambda: ["audio"])
     tools: tuple[FunctionTool, ...] = ()
-    tool_choice: ToolChoice = "auto"
+    tool_choice: FollowedChoice = "auto"
     max_output_tokens: OutputTokens = "inf"
     input_format: AudioFormat = field(default_factory=lambda: PcmFormat(type="audio/pcm"))
     output_format: AudioFormat = field(default_factory=lambda: PcmFormat(type="audio/pcm"))
     transcription: Transcription | None = None
     turn_detection: ServerVad | SemanticVad | None = field(default_factory=lambda: _whole(SemanticVad(type="semantic_vad")))
     voice: str = "default"
+    voice_named: str | None = None
+    """What the client calls the voice."""
     speed: float = 1.0
 
     @property
@@ -84,15 +92,31 @@ class Config:
         """Whether each turn of the user is answered by itself."""
         return self.turn_detection is not None and self.turn_detection.create_response is not False
 
+    @property
+    def interrupts(self) -> bool:
+        """Whether the user's voice stops the assistant's."""
+        return self.turn_detection is None or self.turn_detection.interrupt_response is not False
+
+    @property
+    def idle_s(self) -> float | None:
+        """Silence of the user that is answered like a turn; ``None``: none is."""
+        detection = self.turn_detection
+        idle_ms = detection.idle_timeout_ms if isinstance(detection, ServerVad) else None
+        return idle_ms / 1000 if idle_ms is not None else None
+
     def brief(self, **changes: Any) -> Brief | None:
-        """What the assistant is to be; ``None``: the tutor. ``changes`` to instructions and tools are one response's."""
+        """What the assistant is to be; ``None``: the tutor.
+
+        ``changes`` are one response's: ``instructions``, ``tools``, ``tool_choice``; ``said`` and ``aside`` as in ``Brief``.
+        """
         instructions = changes.get("instructions", self.instructions) or None
         tools = changes.get("tools", self.tools) or ()
         choice = changes.get("tool_choice", self.tool_choice)
-        if instructions is None and not tools:
+        said, aside = changes.get("said"), changes.get("aside", False)
+        if instructions is None and not tools and said is None and not aside:
             return None
-        named = {"type": "function", "function": {"name": choice.name}} if isinstance(choice, ToolChoiceFunction) else choice
-        return Brief(instructions, tuple(t.to_chat() for t in tools), named)
+        named = choice if isinstance(choice, str) else {"type": "function", "function": {"name": choice.name}}
+        return Brief(instructions, tuple(t.to_chat() for t in tools), named, said, aside)
 
     def turns(self, base: TurnSettings) -> TurnSettings | None:
         """Turn-taking as the client wants it; ``None``: as the settings say."""
@@ -160,14 +184,18 @@ def codec_of(wanted: AudioFormat) -> Codec:
             return Codec("pcm16", PCM_HZ)
 
 
-def changed(config: Config, wanted: SessionUpdate, can: Abilities, *, begun: bool = False) -> Config:
-    """The configuration with what was sent of ``wanted`` in it; ``begun``: the call runs, so its output's format stands.
+def changed(config: Config, wanted: SessionUpdate, can: Abilities, *, begun: bool = False, sounded: bool = False) -> Config:
+    """The configuration with what was sent of ``wanted`` in it.
+
+    ``begun``: the call runs, so its output's format stands. ``sounded``: the assistant was heard, so its voice stands.
 
     Raises:
         ApiError: something cannot be followed; then nothing is changed.
     """
     sent = wanted.model_fields_set
     new = config
+    if wanted.type != "realtime":
+        raise unsupported("session.type", "this server holds conversations")
     if "model" in sent and wanted.model is not None:
         if config.model is not None and wanted.model != config.model:
             raise ApiError("The model of a session cannot be changed.", code="cannot_update_model", param="session.model")
@@ -179,13 +207,13 @@ def changed(config: Config, wanted: SessionUpdate, can: Abilities, *, begun: boo
     if "tools" in sent:
         new = replace(new, tools=check_tools(wanted.tools, can, "session.tools"))
     if wanted.tool_choice is not None:
-        new = replace(new, tool_choice=wanted.tool_choice)
+        new = replace(new, tool_choice=check_choice(wanted.tool_choice, new.tools, "session.tool_choice"))
     if wanted.max_output_tokens is not None:
         check_tokens(wanted.max_output_tokens, can, "session.max_output_tokens")
         new = replace(new, max_output_tokens=wanted.max_output_tokens)
     _check_unsupported(wanted)
     if wanted.audio is not None:
-        new = _audio_changed(new, wanted.audio, can, begun=begun)
+        new = _audio_changed(new, wanted.audio, can, begun=begun, sounded=sounded)
     check_choice(new.tool_choice, new.tools, "session.tool_choice")
     return new
 
@@ -195,26 +223,32 @@ def check_instructions(text: str | None, can: Abilities, param: str) -> str | No
     if not text or not text.strip():
         return None
     if not can.instructions:
-        raise unsupported(param, f"the tutor of this server ({can.engine}) follows its lessons and no instructions")
+        raise unsupported(param, f"the tutor of this server ({can.engine}) {WITHOUT_MODEL}")
     return text
 
 
-def check_tools(tools: list[FunctionTool] | None, can: Abilities, param: str) -> tuple[FunctionTool, ...]:
+def check_tools(tools: list[Tool] | None, can: Abilities, param: str) -> tuple[FunctionTool, ...]:
     """Tools that can be used, or none; raises ``ApiError``."""
     if tools and not can.tools:
         raise unsupported(param, f"the language model of this server ({can.engine}) calls no functions")
-    names = [t.name for t in tools or ()]
+    functions = tuple(t for t in tools or () if isinstance(t, FunctionTool))
+    if len(functions) < len(tools or ()):
+        raise unsupported(f"{param}.type", "this server calls no MCP servers; functions are run by the client")
+    names = [t.name for t in functions]
     if len(set(names)) < len(names):
         raise ApiError("Two tools have the same name.", code="invalid_value", param=param)
-    return tuple(tools or ())
+    return functions
 
 
-def check_choice(choice: ToolChoice, tools: tuple[FunctionTool, ...], param: str) -> None:
-    """Raise ``ApiError`` where ``choice`` wants a tool that is not there."""
+def check_choice(choice: ToolChoice, tools: tuple[FunctionTool, ...], param: str) -> FollowedChoice:
+    """A choice that can be followed; raises ``ApiError`` where ``choice`` wants a tool that is not there."""
+    if isinstance(choice, ToolChoiceMcp):
+        raise unsupported(param, "this server calls no MCP servers")
     if isinstance(choice, ToolChoiceFunction) and choice.name not in {t.name for t in tools}:
         raise ApiError(f"Tool {choice.name!r} is not among the tools.", code="invalid_value", param=f"{param}.name")
     if choice == "required" and not tools:
         raise ApiError("'required' needs tools.", code="invalid_value", param=param)
+    return choice
 
 
 def check_tokens(tokens: OutputTokens, can: Abilities, param: str) -> None:
@@ -245,12 +279,12 @@ def _check_unsupported(wanted: SessionUpdate) -> None:
         raise unsupported("session.truncation", "the oldest messages are left out where the model has no room for them")
 
 
-def _audio_changed(config: Config, audio: Audio, can: Abilities, *, begun: bool) -> Config:
+def _audio_changed(config: Config, audio: Audio, can: Abilities, *, begun: bool, sounded: bool) -> Config:
     new = config
     if audio.input is not None:
         new = _input_changed(new, audio.input)
     if audio.output is not None:
-        new = _output_changed(new, audio.output, can, begun=begun)
+        new = _output_changed(new, audio.output, can, begun=begun, sounded=sounded)
     return new
 
 
@@ -258,7 +292,7 @@ def _input_changed(config: Config, wanted: AudioInput) -> Config:
     new = config
     if wanted.format is not None:
         new = replace(new, input_format=wanted.format)
-    if wanted.noise_reduction is not None and wanted.noise_reduction.type is not None:
+    if wanted.noise_reduction is not None and wanted.noise_reduction.model_dump(exclude_none=True):
         raise unsupported("session.audio.input.noise_reduction", "reduce noise where the sound is recorded")
     if "transcription" in wanted.model_fields_set:
         new = replace(new, transcription=_transcription(wanted.transcription))
@@ -284,19 +318,17 @@ def _detection(wanted: ServerVad | SemanticVad | None) -> ServerVad | SemanticVa
     if wanted is None:
         return None
     param = "session.audio.input.turn_detection"
-    if wanted.interrupt_response is False:
-        raise unsupported(f"{param}.{INTERRUPT}", "whoever speaks over an answer interrupts it")
-    if isinstance(wanted, ServerVad):
-        if wanted.idle_timeout_ms is not None:
-            raise unsupported(f"{param}.idle_timeout_ms")
-        if wanted.prefix_padding_ms not in (None, PREFIX_PADDING_MS):
-            raise unsupported(f"{param}.prefix_padding_ms", f"it is {PREFIX_PADDING_MS}")
+    if isinstance(wanted, ServerVad) and wanted.prefix_padding_ms not in (None, PREFIX_PADDING_MS):
+        raise unsupported(f"{param}.prefix_padding_ms", f"it is {PREFIX_PADDING_MS}")
     return _whole(wanted)
 
 
 def _whole(wanted: ServerVad | SemanticVad) -> ServerVad | SemanticVad:
     """With what is in force where nothing was said."""
-    common = {"create_response": wanted.create_response is not False, INTERRUPT: True}
+    common = {
+        "create_response": wanted.create_response is not False,
+        "interrupt_response": wanted.interrupt_response is not False,
+    }
     if isinstance(wanted, SemanticVad):
         return wanted.model_copy(update={**common, "eagerness": wanted.eagerness or "auto"})
     return wanted.model_copy(
@@ -309,7 +341,7 @@ def _whole(wanted: ServerVad | SemanticVad) -> ServerVad | SemanticVad:
     )
 
 
-def _output_changed(config: Config, wanted: AudioOutput, can: Abilities, *, begun: bool) -> Config:
+def _output_changed(config: Config, wanted: AudioOutput, can: Abilities, *, begun: bool, sounded: bool) -> Config:
     new = config
     if wanted.format is not None:
         if begun and wanted.format != config.output_format:
@@ -323,7 +355,15 @@ def _output_changed(config: Config, wanted: AudioOutput, can: Abilities, *, begu
         check_speed(wanted.speed, can)
         new = replace(new, speed=wanted.speed)
     if wanted.voice is not None:
-        new = replace(new, voice=_voice(wanted.voice, can))
+        name = wanted.voice if isinstance(wanted.voice, str) else wanted.voice.id
+        voice = _voice(name, can, "session.audio.output.voice")
+        if sounded and config.voice_named not in (None, name):
+            raise ApiError(
+                "The voice cannot be changed once the assistant was heard.",
+                code="cannot_update_voice",
+                param="session.audio.output.voice",
+            )
+        new = replace(new, voice=voice, voice_named=name)
     return new
 
 
@@ -341,36 +381,45 @@ def check_speed(speed: float, can: Abilities, param: str = "session.audio.output
         )
 
 
-def _voice(wanted: str | Voice, can: Abilities) -> str:
-    name = wanted if isinstance(wanted, str) else wanted.id
+def _voice(name: str, can: Abilities, param: str) -> str:
     if name in OPENAI_VOICES or name in ("default", can.voice):
         return can.voice
     raise ApiError(
-        f"Invalid value {name[:60]!r} for 'session.audio.output.voice': this server has one voice, {can.voice!r}.",
+        f"Invalid value {name[:60]!r} for {param!r}: this server has one voice, {can.voice!r}.",
         code="invalid_value",
-        param="session.audio.output.voice",
+        param=param,
     )
 
 
 def response_changes(config: Config, wanted: ResponseOptions, can: Abilities) -> dict[str, Any]:
-    """What one response has of its own, as ``Config.brief`` takes it; raises ``ApiError``."""
-    for name in ("audio", "input", "prompt", "reasoning"):
+    """What one response has of its own, as ``Config.brief`` takes it; ``said`` is yet to be added. Raises ``ApiError``."""
+    for name in ("prompt", "reasoning"):
         if getattr(wanted, name):
             raise unsupported(f"response.{name}")
-    if wanted.conversation not in (None, "auto"):
-        raise unsupported("response.conversation", "a response is always part of the conversation")
+    if wanted.conversation not in (None, "auto", "none"):
+        raise ApiError("Invalid value for 'response.conversation': 'auto' or 'none'.", code="invalid_value", param=CONVERSATION)
     if wanted.parallel_tool_calls is False:
-        raise unsupported("response.parallel_tool_calls")
-    changes: dict[str, Any] = {}
+        raise unsupported("response.parallel_tool_calls", "whether calls come together is the language model's to say")
+    for name in ("conversation", "input"):
+        if getattr(wanted, name) not in (None, "auto") and not can.instructions:
+            raise unsupported(f"response.{name}", f"the tutor of this server ({can.engine}) {WITHOUT_MODEL}")
+    if wanted.audio is not None and wanted.audio.output is not None:
+        _check_response_voice(config, wanted.audio.output, can)
+    changes: dict[str, Any] = {"aside": wanted.conversation == "none"}
     if wanted.instructions is not None:
         changes["instructions"] = check_instructions(wanted.instructions, can, "response.instructions")
     if wanted.tools is not None:
         changes["tools"] = check_tools(wanted.tools, can, "response.tools")
-    if wanted.tool_choice is not None:
-        changes["tool_choice"] = wanted.tool_choice
     if wanted.max_output_tokens is not None:
         check_tokens(wanted.max_output_tokens, can, "response.max_output_tokens")
         changes["max_output_tokens"] = wanted.max_output_tokens
-    tools = changes.get("tools", config.tools)
-    check_choice(changes.get("tool_choice", config.tool_choice), tools, "response.tool_choice")
+    choice = config.tool_choice if wanted.tool_choice is None else wanted.tool_choice
+    changes["tool_choice"] = check_choice(choice, changes.get("tools", config.tools), "response.tool_choice")
     return changes
+
+
+def _check_response_voice(config: Config, wanted: ResponseVoice, can: Abilities) -> None:
+    if wanted.format is not None and wanted.format != config.output_format:
+        raise unsupported("response.audio.output.format", "a session has one format, that of session.audio.output.format")
+    if wanted.voice is not None:
+        _voice(wanted.voice if isinstance(wanted.voice, str) else wanted.voice.id, can, "response.audio.output.voice")

@@ -63,7 +63,7 @@ class Editing:
         if not self._owner.items.is_last(item):
             index = 0
             for before in self._owner.items.ahead_of(item):
-                place = self._message_of(before)
+                place = self.message_of(before)
                 found = next((i for i, m in enumerate(messages) if m is place), None) if place is not None else None
                 if found is not None:
                     index = found + 1
@@ -71,7 +71,8 @@ class Editing:
         call.insert_message(index, message)
         item.message = message
 
-    def _message_of(self, item: Item) -> dict[str, Any] | None:
+    def message_of(self, item: Item) -> dict[str, Any] | None:
+        """What stands for ``item`` in the conversation; ``None`` while nothing does."""
         if item.message is None and item.reply is not None:
             reply = next((r for r in self._owner.session.said if r.number == item.reply), None)
             item.message = reply.message if reply is not None else None
@@ -82,7 +83,7 @@ class Editing:
         active = self._owner.narrator.active
         if active is not None and item in active.output:
             raise ev.ApiError("The item belongs to the active response.", code="item_in_use", param="item_id")
-        message, call = self._message_of(item), self._owner.session.call
+        message, call = self.message_of(item), self._owner.session.call
         self._owner.items.remove(item)
         if message is not None and call is not None:
             call.remove_message(message)

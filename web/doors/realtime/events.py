@@ -1,8 +1,8 @@
 """Every event of the Realtime API that this door knows, one pydantic type each: what clients send, and what they are sent.
 
 Names, fields and meanings are those of OpenAI's published API (the types of its Python package, version 3.52). A client's event
-is read strictly: a field that the API does not have is an error. What the API has and this server has not is refused where a
-session's configuration is applied (``config.py``).
+is read strictly: a field that the API does not have is an error. What the API has and this server has not can be read all the
+same, and is refused by its name where it is applied (``config.py``, ``new_items.py``).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ MAX_ID_CHARS = 64
 MAX_INSTRUCTIONS_CHARS = 60_000
 MAX_TEXT_CHARS = 20_000
 MAX_TOOLS = 64
+MAX_INPUT_ITEMS = 256
+MIN_IDLE_MS, MAX_IDLE_MS = 5_000, 30_000
 
 
 def new_id(prefix: str) -> str:
@@ -94,7 +96,7 @@ class ServerVad(_Part):
     silence_duration_ms: int | None = Field(None, ge=0, le=10_000)
     create_response: bool | None = None
     interrupt_response: bool | None = None
-    idle_timeout_ms: int | None = Field(None, ge=0)
+    idle_timeout_ms: int | None = Field(None, ge=MIN_IDLE_MS, le=MAX_IDLE_MS)
 
 
 class SemanticVad(_Part):
@@ -157,6 +159,18 @@ class FunctionTool(_Part):
         return {"type": "function", "function": function}
 
 
+class _Foreign(BaseModel):
+    """Something that the API has and no server of this kind: its fields are nobody's."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class McpTool(_Foreign):
+    """Tools of a server that OpenAI's servers call."""
+
+    type: Literal["mcp"]
+
+
 class ToolChoiceFunction(_Part):
     """This function must be called."""
 
@@ -164,18 +178,25 @@ class ToolChoiceFunction(_Part):
     name: str
 
 
-ToolChoice = Literal["none", "auto", "required"] | ToolChoiceFunction
+class ToolChoiceMcp(_Foreign):
+    """A tool of an MCP server must be called."""
+
+    type: Literal["mcp"]
+
+
+Tool = Annotated[FunctionTool | McpTool, Field(discriminator="type")]
+ToolChoice = Literal["none", "auto", "required"] | ToolChoiceFunction | ToolChoiceMcp
 Instructions = Annotated[str, Field(max_length=MAX_INSTRUCTIONS_CHARS)]
-Tools = Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)]
+Tools = Annotated[list[Tool], Field(max_length=MAX_TOOLS)]
 Modalities = Annotated[list[Literal["text", "audio"]], Field(min_length=1, max_length=1)]
 OutputTokens = Annotated[int, Field(ge=1, le=4096)] | Literal["inf"]
-Metadata = Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=16)]
+Metadata = Annotated[dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)]
 
 
 class SessionUpdate(_Part):
     """What a client may want of a session. Fields that were not sent are not in ``model_fields_set``."""
 
-    type: Literal["realtime"]
+    type: Literal["realtime", "transcription"]
     model: str | None = None
     instructions: Instructions | None = None
     output_modalities: Modalities | None = None
@@ -272,8 +293,23 @@ class FunctionCallOutput(_Item):
     output: str = Field(max_length=MAX_TEXT_CHARS)
 
 
+class McpItem(_Foreign):
+    """What only tools of MCP servers leave in a conversation."""
+
+    type: Literal["mcp_list_tools", "mcp_call", "mcp_approval_request", "mcp_approval_response"]
+    id: str | None = None
+
+
+class ItemReference(_Part):
+    """An item that there is, among the input of a response."""
+
+    type: Literal["item_reference"]
+    id: ItemId
+
+
 Message = Annotated[UserMessage | AssistantMessage | SystemMessage, Field(discriminator="role")]
-NewItem = Annotated[Message | FunctionCallItem | FunctionCallOutput, Field(discriminator="type")]
+NewItem = Annotated[Message | FunctionCallItem | FunctionCallOutput | McpItem, Field(discriminator="type")]
+InputItem = Annotated[Message | FunctionCallItem | FunctionCallOutput | McpItem | ItemReference, Field(discriminator="type")]
 
 
 # Client to server.
@@ -346,6 +382,19 @@ class ItemTruncateEvent(_ClientEvent):
     audio_end_ms: int = Field(ge=0)
 
 
+class ResponseVoice(_Part):
+    """The voice of one response."""
+
+    format: AudioFormat | None = None
+    voice: str | Voice | None = None
+
+
+class ResponseAudio(_Part):
+    """The sound of one response."""
+
+    output: ResponseVoice | None = None
+
+
 class ResponseOptions(_Part):
     """What a client may want of one response."""
 
@@ -356,8 +405,8 @@ class ResponseOptions(_Part):
     max_output_tokens: OutputTokens | None = None
     metadata: Metadata | None = None
     conversation: str | None = None
-    audio: dict[str, Any] | None = None
-    input: list[Any] | None = None
+    audio: ResponseAudio | None = None
+    input: Annotated[list[InputItem], Field(max_length=MAX_INPUT_ITEMS)] | None = None
     parallel_tool_calls: bool | None = None
     prompt: dict[str, Any] | None = None
     reasoning: dict[str, Any] | None = None
@@ -434,11 +483,11 @@ def parse_session(data: Any) -> SessionUpdate:
         raise invalid(e, prefix="session") from None
 
 
-_TAGS = {"message", "function_call", "function_call_output", "user", "assistant", "system", "server_vad", "semantic_vad"} | {
-    "audio/pcm",
-    "audio/pcmu",
-    "audio/pcma",
-}
+_TAGS = (
+    {"message", "function_call", "function_call_output", "item_reference", "user", "assistant", "system"}
+    | {"server_vad", "semantic_vad", "audio/pcm", "audio/pcmu", "audio/pcma"}
+    | {"function", "mcp", "ToolChoiceFunction", "ToolChoiceMcp", "McpItem", "Voice"}
+)
 """Of tagged unions: pydantic names them among the places, the client knows no such field."""
 
 
@@ -525,6 +574,15 @@ class Committed(_ServerEvent):
 
     type: Literal["input_audio_buffer.committed"] = "input_audio_buffer.committed"
     previous_item_id: str | None
+    item_id: str
+
+
+class TimeoutTriggered(_ServerEvent):
+    """The user has been silent for as long as the client allowed; ``item_id`` is what that silence will be."""
+
+    type: Literal["input_audio_buffer.timeout_triggered"] = "input_audio_buffer.timeout_triggered"
+    audio_start_ms: int
+    audio_end_ms: int
     item_id: str
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pipeline.brief import FunctionCall, calls_message
 from pipeline.messages import INPUT_RATE_HZ
 from web.doors.realtime import config as cf
 from web.doors.realtime import events as ev
-from web.doors.realtime.items import Item, Items
+from web.doors.realtime.items import Item
 
 Made = tuple[Item, dict[str, Any] | None, bytes | None]
 
 
-def item_of(wanted: ev.NewItem, items: Items, can: cf.Abilities, *, briefed: bool, decode: Callable[[str], bytes]) -> Made:
+def item_of(
+    wanted: ev.NewItem, items: Iterable[Item], can: cf.Abilities, *, briefed: bool, decode: Callable[[str], bytes]
+) -> Made:
     """The item, and what stands for it in the conversation, or else the speech (pcm16, 16 kHz) that is yet to be recognised.
 
     Args:
@@ -27,12 +29,16 @@ def item_of(wanted: ev.NewItem, items: Items, can: cf.Abilities, *, briefed: boo
     Raises:
         ApiError: it cannot be an item of this conversation.
     """
+    if isinstance(wanted, ev.McpItem):
+        raise cf.unsupported("item.type", "this server calls no MCP servers")
     item = Item(kind=wanted.type, id=wanted.id or ev.new_id("item"))
     match wanted:
         case ev.UserMessage():
             return _user(item, wanted, decode)
         case ev.AssistantMessage():
             item.role = "assistant"
+            if any(p.audio for p in wanted.content):
+                raise cf.unsupported("item.content.audio", "of the assistant's messages the words are kept")
             item.content = [
                 {"type": p.type, ("text" if p.type == "output_text" else "transcript"): p.text or p.transcript or ""}
                 for p in wanted.content
@@ -64,10 +70,20 @@ def item_of(wanted: ev.NewItem, items: Items, can: cf.Abilities, *, briefed: boo
             return item, {"role": "tool", "tool_call_id": wanted.call_id, "content": wanted.output}, None
 
 
+def calls_made(calls: Sequence[FunctionCall]) -> list[Item]:
+    """The items of functions that the assistant asked for; each with what stands for it in a conversation."""
+    made = []
+    for wanted in calls:
+        known = FunctionCall(wanted.call_id or ev.new_id("call"), wanted.name, wanted.arguments)
+        fields = {"call_id": known.call_id, "name": known.name, "arguments": known.arguments}
+        made.append(Item(kind="function_call", fields=fields, message=calls_message([known])))
+    return made
+
+
 def _user(item: Item, wanted: ev.UserMessage, decode: Callable[[str], bytes]) -> Made:
     audio, texts = b"", []
     for part in wanted.content:
-        if part.type == "input_image":
+        if part.type == "input_image" or part.image_url or part.detail:
             raise cf.unsupported("item.content", "this server sees no images")
         if part.type == "input_audio" and part.audio:
             audio += decode(part.audio)

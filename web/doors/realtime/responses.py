@@ -12,13 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pipeline.brief import AnswerEnd
 from web.doors.phone.codecs import Codec
 from web.doors.realtime import events as ev
 from web.doors.realtime.config import Config
 from web.doors.realtime.items import Item, Items
 
-Reason = Literal["turn_detected", "client_cancelled"]
-FUNCTIONS, SETTLED, TRUNCATED = "realtime_functions", "realtime_settled", "realtime_truncated"
+Reason = Literal["turn_detected", "client_cancelled", "max_output_tokens"]
+Status = Literal["in_progress", "completed", "cancelled", "failed", "incomplete"]
+FUNCTIONS, SETTLED, TRUNCATED, ENDED = "realtime_functions", "realtime_settled", "realtime_truncated", "realtime_ended"
 """Types of messages that the door itself puts among those of the call."""
 LOOKBACK_MS = 400
 """A voice began about so long before the turn that it began."""
@@ -43,6 +45,14 @@ class Response:
     reason: Reason | None = None
     failed: str | None = None
     sounding: bool = False
+    sounded: bool = False
+    """Whether any of it was heard so far."""
+    aside: bool = False
+    """Whether it is no part of the conversation."""
+    sources: Sequence[Item] | None = None
+    """What it answers, where that is not the conversation."""
+    end: AnswerEnd | None = None
+    """What the model said of its end."""
 
 
 class Narrator:
@@ -84,6 +94,15 @@ class Narrator:
         self._turn_from_ms = 0.0
         self._last_turn: Item | None = None
         self._last_words: str | None = None
+        self._end: AnswerEnd | None = None
+        self._silent_from_ms = 0.0
+        self.sounded = False
+        """Whether the client has had any of the assistant's voice."""
+
+    @property
+    def user_speaks(self) -> bool:
+        """Whether the user has the turn."""
+        return self._turn is not None
 
     # What the call says
 
@@ -110,6 +129,9 @@ class Narrator:
                 return self._settled(message["response_id"])
             case "realtime_truncated":
                 return self._truncated(message["item"], message["text"], message["audio_end_ms"])
+            case "realtime_ended":
+                self._end = message["end"]
+                return []
             case _:
                 return []
 
@@ -119,6 +141,7 @@ class Narrator:
         if response is None or response.message is None or response.reason is not None:
             return []
         response.message.audio_ms += len(pcm16) / 2 / self.codec.rate_hz * 1000
+        self.sounded = True
         if self._webrtc:
             return []
         delta = base64.b64encode(self.codec.encode(pcm16)).decode()
@@ -127,6 +150,9 @@ class Narrator:
     def begin(self, response: Response) -> list[ev.ServerEvent]:
         """A response begins, because the client asked for it or because a turn is answered."""
         self.active = response
+        return self._created(response)
+
+    def _created(self, response: Response) -> list[ev.ServerEvent]:
         return [
             ev.ResponseCreated(response=self._wire(response, "in_progress")),
             ev.RateLimits(rate_limits=self._rate_limits()),
@@ -151,6 +177,33 @@ class Narrator:
         deltas = [ev.TranscriptionDelta(item_id=item.id, delta=text)] if text else []
         return [*deltas, ev.TranscriptionCompleted(item_id=item.id, transcript=text, usage=usage)]
 
+    def timed_out(self, item: Item) -> list[ev.ServerEvent]:
+        """The user has been silent for too long; ``item`` is that silence."""
+        start_ms, end_ms = self._silent_from_ms, self._spoken_ms()
+        item.audio_ms = max(0.0, end_ms - start_ms)
+        triggered = ev.TimeoutTriggered(audio_start_ms=round(start_ms), audio_end_ms=round(end_ms), item_id=item.id)
+        return [triggered, *self.committed(item), *self.transcribed(item, "", item.audio_ms)]
+
+    # Responses beside the call, each told of by whoever makes it
+
+    def begin_aside(self, response: Response) -> list[ev.ServerEvent]:
+        """A written response begins that is no part of the conversation; others may be under way."""
+        response.begun = True
+        return self._created(response)
+
+    def aside_words(self, response: Response, text: str) -> list[ev.ServerEvent]:
+        """Words of it."""
+        told = self._begin_message(response) if response.message is None else []
+        return told + self._delta(response, text)
+
+    def aside_over(self, response: Response, calls: Sequence[Item] = ()) -> list[ev.ServerEvent]:
+        """It is over; ``calls`` are the functions that it asks for."""
+        told: list[ev.ServerEvent] = []
+        if response.failed is not None:
+            detail = ev.ErrorDetail(type="server_error", code="server_error", message=response.failed)
+            told.append(ev.ErrorEvent(error=detail))
+        return [*told, *self._calls(response, calls), *self._done(response)]
+
     # The user
 
     def _user_speaks(self) -> list[ev.ServerEvent]:
@@ -159,7 +212,7 @@ class Narrator:
             self._turn = Item(content=[{"type": "input_audio", "audio": None, "transcript": None}])
             self._turn_from_ms = max(0.0, self._spoken_ms() - LOOKBACK_MS)
             told.append(ev.SpeechStarted(audio_start_ms=round(self._turn_from_ms), item_id=self._turn.id))
-        if self.active is not None and not self.active.begun:
+        if self.active is not None and not self.active.begun and self._config().interrupts:
             # What was asked for is not answered any more: the pipeline forgets it when somebody speaks.
             self.active.reason = "turn_detected"
             told += self._done(self.active)
@@ -203,33 +256,50 @@ class Narrator:
             return told
         if response.message is None:
             told += self._begin_message(response)
+        return told + self._delta(response, text)
+
+    def _delta(self, response: Response, text: str) -> list[ev.ServerEvent]:
         assert response.message is not None
         response.text += text
         kind = ev.TranscriptDelta if response.spoken else ev.TextDelta
-        return [*told, kind(delta=text, **self._where(response, response.message))]
+        return [kind(delta=text, **self._where(response, response.message))]
 
     def _begin_message(self, response: Response) -> list[ev.ServerEvent]:
         part = {"type": "output_audio", "transcript": ""} if response.spoken else {"type": "output_text", "text": ""}
         item = response.message = Item(role="assistant", status="in_progress", reply=self._replies)
-        before = self._items.add(item)
-        response.output.append(item)
-        added = item.to_wire()
+        told = self._add_output(response, item, item.to_wire())
         item.content = [part]
         shown = {"type": "audio", "transcript": ""} if response.spoken else {"type": "text", "text": ""}
-        return [
-            ev.OutputItemAdded(response_id=response.id, output_index=len(response.output) - 1, item=added),
-            ev.ItemAdded(previous_item_id=before, item=added),
-            ev.ContentPartAdded(part=shown, **self._where(response, item)),
+        return [*told, ev.ContentPartAdded(part=shown, **self._where(response, item))]
+
+    def _add_output(self, response: Response, item: Item, wire: ev.Json) -> list[ev.ServerEvent]:
+        """A new item of the response, shown as ``wire``."""
+        response.output.append(item)
+        told: list[ev.ServerEvent] = [
+            ev.OutputItemAdded(response_id=response.id, output_index=len(response.output) - 1, item=wire)
         ]
+        if not response.aside:
+            told.append(ev.ItemAdded(previous_item_id=self._items.add(item), item=wire))
+        return told
+
+    def _end_output(self, response: Response, item: Item) -> list[ev.ServerEvent]:
+        """The item is complete."""
+        wire, told = item.to_wire(), list[ev.ServerEvent]()
+        if not response.aside:
+            before = self._items.before(item) if item in self._items else None
+            told.append(ev.ItemDone(previous_item_id=before, item=wire))
+        index = response.output.index(item)
+        return [*told, ev.OutputItemDone(response_id=response.id, output_index=index, item=wire)]
 
     def _sounding(self, active: bool) -> list[ev.ServerEvent]:
         response = self.active
         if not self._webrtc or response is None or response.sounding == active:
             return []
         response.sounding = active
-        if active:
-            return [ev.OutputStarted(response_id=response.id)]
-        return [] if response.reason is not None else [ev.OutputStopped(response_id=response.id)]
+        if not active or response.sounded:
+            return []  # that it has ended for good is known with the response's end
+        response.sounded = self.sounded = True
+        return [ev.OutputStarted(response_id=response.id)]
 
     def _interrupted(self, heard: str) -> list[ev.ServerEvent]:
         response = self.active
@@ -237,7 +307,8 @@ class Narrator:
             return []
         response.heard = heard
         response.reason, self.next_reason = self.next_reason or "turn_detected", None
-        if self._webrtc and response.sounding:
+        if self._webrtc and response.sounded:
+            response.sounded = False
             return [ev.OutputCleared(response_id=response.id)]
         return []
 
@@ -255,31 +326,28 @@ class Narrator:
             told += self._done(self.active)
         return told
 
-    def _functions(self, calls: Sequence[tuple[Item, str]]) -> list[ev.ServerEvent]:
+    def _functions(self, calls: Sequence[Item]) -> list[ev.ServerEvent]:
         told: list[ev.ServerEvent] = []
         response = self.active
         if response is None:
             response = Response(spoken=self._config().spoken, max_output_tokens=self._config().max_output_tokens)
             told += self.begin(response)
         response.begun = True
-        for item, _ in calls:
+        return told + self._calls(response, calls)
+
+    def _calls(self, response: Response, calls: Sequence[Item]) -> list[ev.ServerEvent]:
+        told: list[ev.ServerEvent] = []
+        for item in calls:
             item.status = "in_progress"
-            before = self._items.add(item)
-            response.output.append(item)
-            index = len(response.output) - 1
-            call_id, name, arguments = (item.fields[k] for k in ("call_id", "name", "arguments"))
-            begun = {**item.to_wire(), "arguments": ""}
-            told += [
-                ev.OutputItemAdded(response_id=response.id, output_index=index, item=begun),
-                ev.ItemAdded(previous_item_id=before, item=begun),
-            ]
+            told += self._add_output(response, item, {**item.to_wire(), "arguments": ""})
             item.status = "completed"
+            call_id, name, arguments = (item.fields[k] for k in ("call_id", "name", "arguments"))
+            index = response.output.index(item)
             where: dict[str, Any] = {"response_id": response.id, "item_id": item.id, "output_index": index, "call_id": call_id}
             told += [
                 ev.ArgumentsDelta(delta=arguments, **where),
                 ev.ArgumentsDone(name=name, arguments=arguments, **where),
-                ev.ItemDone(previous_item_id=before, item=item.to_wire()),
-                ev.OutputItemDone(response_id=response.id, output_index=index, item=item.to_wire()),
+                *self._end_output(response, item),
             ]
         return told
 
@@ -302,8 +370,14 @@ class Narrator:
         self._replies = count
 
     def _done(self, response: Response) -> list[ev.ServerEvent]:
-        self.active = None
+        if response is self.active:
+            self.active = None
+            response.end, self._end = response.end or self._end, None
+            self._silent_from_ms = self._spoken_ms()
         told: list[ev.ServerEvent] = []
+        status: Status = "failed" if response.failed else "cancelled" if response.reason is not None else "completed"
+        if status == "completed" and response.end is not None and response.end.cut:
+            status, response.reason = "incomplete", "max_output_tokens"
         cut = response.reason is not None
         item = response.message
         if item is not None:
@@ -318,29 +392,26 @@ class Narrator:
             else:
                 told.append(ev.TextDone(text=text, **where))
                 shown = {"type": "text", "text": text}
-            told += [
-                ev.ContentPartDone(part=shown, **where),
-                ev.ItemDone(previous_item_id=self._items.before(item) if item in self._items else None, item=item.to_wire()),
-                ev.OutputItemDone(response_id=response.id, output_index=response.output.index(item), item=item.to_wire()),
-            ]
-        status = "failed" if response.failed else "cancelled" if cut else "completed"
+            told += [ev.ContentPartDone(part=shown, **where), *self._end_output(response, item)]
         told.append(ev.ResponseDone(response=self._wire(response, status)))
+        if response.sounded:
+            told.append(ev.OutputStopped(response_id=response.id))
         return told
 
     def _where(self, response: Response, item: Item) -> dict[str, Any]:
         return {"response_id": response.id, "item_id": item.id, "output_index": response.output.index(item), "content_index": 0}
 
-    def _wire(self, response: Response, status: str) -> dict[str, Any]:
+    def _wire(self, response: Response, status: Status) -> dict[str, Any]:
         config = self._config()
         details: dict[str, Any] | None = None
-        if status == "cancelled":
-            details = {"type": "cancelled", "reason": response.reason}
+        if status in ("cancelled", "incomplete"):
+            details = {"type": status, "reason": response.reason}
         elif status == "failed":
             details = {"type": "failed", "error": {"type": "server_error", "code": "server_error", "message": response.failed}}
         return {
             "object": "realtime.response",
             "id": response.id,
-            "conversation_id": self.conversation_id,
+            "conversation_id": None if response.aside else self.conversation_id,
             "status": status,
             "status_details": details,
             "output": [i.to_wire() for i in response.output],
@@ -352,19 +423,30 @@ class Narrator:
         }
 
     def _usage(self, response: Response) -> dict[str, Any]:
-        """Words for text tokens, and OpenAI's rates for audio: the engines count no tokens of one kind."""
-        said = [i for i in self._items if i not in response.output]
+        """The model's own tokens of text, or words where it counts none; and OpenAI's rates for audio, of which it has none."""
+        said = list(response.sources) if response.sources is not None else [i for i in self._items if i not in response.output]
         heard_ms = sum(i.audio_ms for i in said if i.role == "user")
         text_in = sum(_words(i) for i in said)
         audio_in = math.ceil(heard_ms / 1000 * INPUT_TOKENS_PER_S)
         text_out = sum(_words(i) for i in response.output)
         spoken_ms = response.message.audio_ms if response.message is not None else 0.0
         audio_out = math.ceil(spoken_ms / 1000 * OUTPUT_TOKENS_PER_S)
+        cached = 0
+        if (end := response.end) is not None:
+            text_in = text_in if end.prompt_tokens is None else end.prompt_tokens
+            text_out = text_out if end.answer_tokens is None else end.answer_tokens
+            cached = end.cached_tokens or 0
         return {
             "total_tokens": text_in + audio_in + text_out + audio_out,
             "input_tokens": text_in + audio_in,
             "output_tokens": text_out + audio_out,
-            "input_token_details": {"text_tokens": text_in, "audio_tokens": audio_in, "image_tokens": 0, "cached_tokens": 0},
+            "input_token_details": {
+                "text_tokens": text_in,
+                "audio_tokens": audio_in,
+                "image_tokens": 0,
+                "cached_tokens": cached,
+                "cached_tokens_details": {"text_tokens": cached, "audio_tokens": 0, "image_tokens": 0},
+            },
             "output_token_details": {"text_tokens": text_out, "audio_tokens": audio_out},
         }
 

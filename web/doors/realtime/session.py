@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from loguru import logger
 
-from pipeline.brief import FunctionCall, calls_message
+from pipeline.brief import SILENT, AnswerEnd, Brief, FunctionCall
 from pipeline.call import Call
 from pipeline.messages import INPUT_RATE_HZ
 from pipeline.session import Session
@@ -24,9 +24,12 @@ from pipeline.tts.resample import StreamResampler
 from web.doors.phone.codecs import to_recogniser
 from web.doors.realtime import config as cf
 from web.doors.realtime import events as ev
+from web.doors.realtime.asides import Asides
 from web.doors.realtime.editing import Editing
+from web.doors.realtime.idle import Silence
 from web.doors.realtime.items import Item, Items
-from web.doors.realtime.responses import FUNCTIONS, SETTLED, Narrator, Response
+from web.doors.realtime.new_items import Made, calls_made
+from web.doors.realtime.responses import ENDED, FUNCTIONS, SETTLED, Narrator, Response
 
 MIN_COMMIT_MS = 100
 MAX_WORK = 32
@@ -79,7 +82,7 @@ class RealtimeSession:
         self.narrator.on_user_item = self._take_user_item
         self.can = can
         self.line = line
-        self.emit = emit
+        self._emit = emit
         self._max_buffer = int(max_buffer_s * INPUT_RATE_HZ) * 2
         self._buffer = bytearray()
         self._spoken_bytes = 0
@@ -90,8 +93,13 @@ class RealtimeSession:
         self._work: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue(MAX_WORK)
         self._worker: asyncio.Task[None] | None = None
         self._editing = Editing(self)
+        self._asides = Asides(self)
+        self._silence = Silence()
+        self._timer: asyncio.TimerHandle | None = None
         self._lock = asyncio.Lock()
+        self._closed = False
         session.call_state.on_function_calls = self._functions_called
+        session.call_state.on_answer_end = self._answer_ended
         self._configure()
 
     # Life
@@ -118,11 +126,20 @@ class RealtimeSession:
                 self.begun = True
 
     async def close(self) -> None:
-        """End the session's own task."""
+        """End the session's own tasks."""
+        self._closed = True
+        self._set_timer(None)
+        await self._asides.close()
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.cancel()
             await asyncio.gather(worker, return_exceptions=True)
+
+    async def emit(self, events: Sequence[ev.ServerEvent]) -> None:
+        """Send these events to the client, in their order."""
+        self._silence.tell(events, self._now())
+        self._set_timer(self._silence.due_s(self.config.idle_s))
+        await self._emit(events)
 
     async def told(self, message: dict[str, Any]) -> None:
         """The call says something, in its turn."""
@@ -171,14 +188,17 @@ class RealtimeSession:
             case ev.ResponseCreateEvent():
                 await self._respond(event.response or ev.ResponseOptions())
             case ev.ResponseCancelEvent():
-                active = self.narrator.active
+                active, aside = self.narrator.active, self._asides.find(event.response_id)
+                if aside is not None:
+                    await self._asides.cancel(aside)
+                    return
                 if active is None or event.response_id not in (None, active.id):
                     raise ev.ApiError("Cancellation failed: no active response found.", code="response_cancel_not_active")
                 await self._stop(active)
 
     async def _update(self, wanted: ev.SessionUpdate) -> None:
         old = self.config
-        new = cf.changed(old, wanted, self.can, begun=self.begun)
+        new = cf.changed(old, wanted, self.can, begun=self.begun, sounded=self.narrator.sounded)
         self.config = new
         try:
             self._configure()
@@ -209,22 +229,27 @@ class RealtimeSession:
         """Tell the stages of the call what is in force; ``changes`` are one response's."""
         settings, state = self.session.services.settings, self.session.call_state
         state.brief = self.config.brief(**changes)
-        tokens = changes.get("max_output_tokens") or self.config.max_output_tokens
-        wanted: dict[str, Any] = {}
-        if self.can.max_tokens is not None:
-            most = self.can.max_tokens[1] if state.brief is not None else settings.options.max_tokens.default
-            wanted["max_tokens"] = most if tokens == "inf" else tokens
+        tokens = self._max_tokens(state.brief, changes)
+        wanted: dict[str, Any] = {"max_tokens": tokens} if tokens is not None else {}
         if self.can.speed is not None:
             wanted["speech_rate"] = self.config.speed
         state.options = state.options.changed(wanted, settings.options)
         if self.config.turn_detection is not None:
             state.turns = self.config.turns(settings.turns)
             state.vad = self.config.vad(settings.vad)
-        state.answers = self.config.answers
+        state.answers, state.interruptible = self.config.answers, self.config.interrupts
+
+    def _max_tokens(self, brief: Brief | None, changes: dict[str, Any]) -> int | None:
+        """The longest answer; ``None`` where the assistant has no such thing."""
+        if self.can.max_tokens is None:
+            return None
+        most = self.can.max_tokens[1] if brief is not None else self.session.services.settings.options.max_tokens.default
+        tokens = changes.get("max_output_tokens") or self.config.max_output_tokens
+        return most if tokens == "inf" else int(tokens)
 
     def _turn_taking(self) -> Any:
         state = self.session.call_state
-        return state.turns, state.vad, state.answers
+        return state.turns, state.vad, state.answers, state.interruptible
 
     async def _build(self) -> None:
         self.narrator.codec = cf.codec_of(self.config.output_format)
@@ -325,25 +350,50 @@ class RealtimeSession:
     # Responses
 
     async def _respond(self, wanted: ev.ResponseOptions) -> None:
+        modalities = wanted.output_modalities or self.config.output_modalities
+        response = Response(
+            spoken="audio" in modalities,
+            metadata=wanted.metadata,
+            max_output_tokens=wanted.max_output_tokens or self.config.max_output_tokens,
+            aside=wanted.conversation == "none",
+        )
+        beside = response.aside and not response.spoken
         active = self.narrator.active
-        if active is not None:
+        if active is not None and not beside:
             raise ev.ApiError(
                 f"Conversation already has an active response in progress: {active.id}. "
                 "Wait until the response is finished before creating a new one.",
                 code="conversation_already_has_active_response",
             )
         changes = cf.response_changes(self.config, wanted, self.can)
+        made = self._asides.input_of(wanted.input) if wanted.input is not None else None
+        response.sources = [item for item, _, _ in made] if made is not None else None
         self.check_work()
-        modalities = wanted.output_modalities or self.config.output_modalities
-        response = Response(
-            spoken="audio" in modalities,
-            metadata=wanted.metadata,
-            max_output_tokens=wanted.max_output_tokens or self.config.max_output_tokens,
-        )
+        if beside:
+            self._asides.check()
+            self._asides.expect(response)
+            await self.emit(self.narrator.begin_aside(response))
+            self.queue(lambda: self._ask_aside(response, changes, made))
+            return
         await self.emit(self.narrator.begin(response))
-        self.queue(lambda: self._ask(response, changes))
+        self.queue(lambda: self._ask(response, changes, made))
 
-    async def _ask(self, response: Response, changes: dict[str, Any]) -> None:
+    async def _ask_aside(self, response: Response, changes: dict[str, Any], made: Sequence[Made] | None) -> None:
+        try:
+            said = await self._asides.messages_of(made) if made is not None else None
+        except RecogniserError as e:
+            await self._asides.fail(response, str(e))
+            return
+        brief = self.config.brief(**changes, said=said) or Brief()
+        await self._asides.start(response, brief, self._max_tokens(brief, changes))
+
+    async def _ask(self, response: Response, changes: dict[str, Any], made: Sequence[Made] | None = None) -> None:
+        if made is not None:
+            try:
+                changes = {**changes, "said": await self._asides.messages_of(made)}
+            except RecogniserError as e:
+                self.line.post({"type": "error", "message": str(e)})
+                return
         call = self.session.call
         if self.narrator.active is not response or response.reason is not None:
             return
@@ -372,15 +422,54 @@ class RealtimeSession:
             call.when_said(lambda: self._take_calls(call, calls))
 
     def _take_calls(self, call: Call, calls: Sequence[FunctionCall]) -> None:
-        made = []
-        for wanted in calls:
-            known = FunctionCall(wanted.call_id or ev.new_id("call"), wanted.name, wanted.arguments)
-            message = calls_message([known])
-            self.session.context.add_message(message)  # type: ignore[arg-type]
-            fields = {"call_id": known.call_id, "name": known.name, "arguments": known.arguments}
-            made.append((Item(kind="function_call", fields=fields, message=message), known.call_id))
+        made = calls_made(calls)
+        active = self.narrator.active
+        for item in made if active is None or not active.aside else ():
+            self.session.context.add_message(item.message)  # type: ignore[arg-type]
         call.acted()
         self.line.post({"type": FUNCTIONS, "calls": made})
+
+    def _answer_ended(self, end: AnswerEnd) -> None:
+        call = self.session.call
+        if call is not None:
+            call.when_said(lambda: self.line.post({"type": ENDED, "end": end}))
+
+    def message_of(self, item: Item) -> dict[str, Any] | None:
+        """What stands for ``item`` in the conversation; ``None`` while nothing does."""
+        return self._editing.message_of(item)
+
+    # Silence
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    def _set_timer(self, at_s: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if at_s is not None and not self._closed:
+            self._timer = asyncio.get_running_loop().call_at(at_s, lambda: self.queue(self._prompt))
+
+    async def _prompt(self) -> None:
+        """The user has been silent for too long: that is answered like a turn."""
+        due_s = self._silence.due_s(self.config.idle_s)
+        call = self.session.call
+        if (
+            due_s is None
+            or due_s > self._now()
+            or self.narrator.active is not None
+            or self.narrator.user_speaks
+            or call is None
+        ):
+            return
+        item = Item(content=[{"type": "input_audio", "audio": None, "transcript": None}])
+        await self.emit(self.narrator.timed_out(item))
+        if self.config.brief() is not None:
+            # The tutor knows by itself what to say to a silence; others are told of it.
+            self._editing.insert(call, item, {"role": "user", "content": SILENT})
+        if self.config.answers:
+            await self._respond(ev.ResponseOptions())
 
     # Work that has an order
 
