@@ -185,6 +185,24 @@ def noise(draw: random.Random, door: Door) -> bytes | str:
             return "[" * draw.randrange(1, 5_000)
 
 
+def crumbs(draw: random.Random, index: int) -> bytes:
+    """What is small and costs most for its size: thousands of messages of a byte or none, pings, and pieces without an end."""
+    fin, ping = 0x80, 9
+    match index % 4:
+        case 0:
+            one = framed(draw.randbytes(1))
+        case 1:
+            one = framed("")
+        case 2:
+            one = framed(b"", ping)
+        case _:
+            first, more = bytearray(framed(b"")), bytearray(framed(b"", 0))
+            first[0] &= ~fin
+            more[0] &= ~fin
+            return bytes(first + more * 5_000)
+    return one * 5_000
+
+
 def giant(index: int, door: Door, sdp: str) -> bytes | str:
     """Below the limits and over them: text of one field, JSON of many small ones, a deep one, an offer of many candidates."""
     small = GIANT_BYTES // 32
@@ -228,6 +246,8 @@ class Crowd:
         elif kind == "giants":
             payloads = [giant(index, door, sdp) for index in range(7)]
         self._messages = [self._wired(payload) for payload in payloads]
+        if kind == "garbage" and door.transport == "ws":
+            self._messages[::20] = [crumbs(draw, index) for index in range(len(self._messages[::20]))]
 
     def _wired(self, payload: bytes | str) -> bytes:
         if self._door.transport == "ws":

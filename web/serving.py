@@ -6,6 +6,7 @@ import socket
 from typing import Any
 
 from pipeline.settings.tree import Settings
+from web.paced_socket import PacedProtocol
 
 HARD_LIMIT_FACTOR = 16
 """A message over ``limits.ws_max_message_bytes`` is answered with an error and close 1009. One of over this many times as much
@@ -16,7 +17,7 @@ STALLED_PEER_MS = 15_000
 def uvicorn_options(settings: Settings) -> dict[str, Any]:
     """Keyword arguments of ``uvicorn.Config`` that belong to the app, whoever starts the server."""
     return {
-        "ws": "websockets-sansio",
+        "ws": PacedProtocol,
         "ws_max_size": settings.limits.ws_max_message_bytes * HARD_LIMIT_FACTOR,
         # Audio does not shrink, and a small compressed message could unpack to a thousand times its size.
         "ws_per_message_deflate": False,
