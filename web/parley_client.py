@@ -339,7 +339,7 @@ class ParleyClient:
             seconds = float(after) if after is not None and after.isdecimal() else None
             raise Refused(f"{url}: {refusal(status, body, after)}", status, seconds) from None
         except (OSError, InvalidHandshake) as e:
-            raise CallError(f"{url}: cannot be reached: {e}") from None
+            raise CallError(f"{url}: cannot be reached; is a server running there? ({e})") from None
 
     async def _run(self, socket: ClientConnection | None) -> None:
         try:
@@ -456,8 +456,10 @@ class ParleyClient:
             raise Refused(self._why(), TRY_LATER) if code == TRY_LATER else ConnectionLost(self._why())
 
     def _why(self) -> str:
-        said = f" (the server said: {self._complaint})" if self._complaint and self.report is None else ""
-        return f"{self.lost or 'the connection is closed'}{said}"
+        lost = self.lost or "the connection is closed"
+        # The reason of the close code often says the same once more.
+        told = self._complaint in lost or self.report is not None
+        return lost if told else f"{lost} (the server said: {self._complaint})"
 
 
 def _ending(socket: ClientConnection) -> str:

@@ -27,7 +27,10 @@ class Info(BaseModel):
     name: Literal["parley"] = "parley"
     version: str = Field(examples=["0.1.0"])
     openapi: str = Field("/openapi.json", description="Where these routes are described.")
-    doors: dict[str, str] = Field(examples=[{"websocket": "/ws/conversation", "webrtc": "/api/offer"}])
+    doors: dict[str, str] = Field(
+        {"webrtc": "/api/offer", "websocket": "/ws/conversation", "rtvi": "/ws/rtvi", "realtime": "/v1/realtime"},
+        description="Where a call begins, by protocol.",
+    )
 
 
 class Health(BaseModel):

@@ -12,6 +12,7 @@ from html import escape
 from typing import Any
 
 from agent.analysis.plots import plots
+from agent.analysis.words import plural
 from agent.record import CallRecord
 
 CONTENT_SECURITY_POLICY = (
@@ -156,9 +157,11 @@ def _measures(report: Mapping[str, Any]) -> str:
         )
     latency = report.get("latency")
     if isinstance(latency, Mapping) and isinstance(p50 := latency.get("v2v_p50_ms"), int | float):
+        n = latency.get("n")
+        answers = plural(n, "answer") if isinstance(n, int) else "answers"
         rows.append(
-            f"<tr><th scope=row>The tutor's time to answer<br><small>{_e(latency.get('n'))} answers, "
-            f"from your last sound to the tutor's first.</small></th><td><b>{p50:.0f}</b> ms, median</td></tr>"
+            f"<tr><th scope=row>The tutor's time to answer<br><small>{_e(answers)}, from your last sound to the tutor's first."
+            f"</small></th><td><b>{p50:.0f}</b> ms, median</td></tr>"
         )
     return f"<section><h2>Measured</h2><table>{''.join(rows)}</table></section>" if rows else ""
 

@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 
 from agent.analysis.measure import Measure
-from agent.analysis.words import finite, in_order, percentile
+from agent.analysis.words import finite, in_order, percentile, plural
 from agent.record import CallRecord, Turn
 
 
@@ -33,4 +33,4 @@ def response_time_s(record: CallRecord) -> Measure:
     middle = percentile(times, 0.5)
     if middle is None:
         return Measure(None, "s, median", "No spoken answer to a finished turn of the tutor.")
-    return Measure(finite(middle, 2), "s, median", f"{len(times)} spoken answers, from the end of the tutor's turn.")
+    return Measure(finite(middle, 2), "s, median", f"{plural(len(times), 'spoken answer')}, from the end of the tutor's turn.")

@@ -103,7 +103,7 @@ def test_help_needs_no_python(bin_dir: Path) -> None:
     assert {"run", "test", "lint", "bench"} <= {line.split()[0] for line in done.stdout.splitlines()}
 
 
-SYSTEM = ["chromium", "flite", "espeak-ng", "ffmpeg", "turnserver", "baresip", "sipp", "pulseaudio", "pactl"]
+SYSTEM = ["chromium", "flite", "espeak-ng", "ffmpeg", "curl", "turnserver", "baresip", "sipp", "pulseaudio", "pactl"]
 """Commands. Of packages that bring none a file is looked for, which is there, or these tests would not be running."""
 
 

@@ -37,7 +37,7 @@ async def test_the_root_is_a_page_for_browsers_and_a_description_for_programs(se
             info = await http.get("/", headers={"Accept": accept})
             assert info.json()["name"] == "parley"
             assert info.json()["version"] == VERSION
-            assert info.json()["doors"] == {"websocket": "/ws/conversation", "webrtc": "/api/offer"}
+            assert set(info.json()["doors"].values()) == {"/api/offer", "/ws/conversation", "/ws/rtvi", "/v1/realtime"}
         head = await http.head("/", headers=HTML)
         assert (head.status_code, head.text) == (200, "")
         shown = await http.get("/", headers=HTML)

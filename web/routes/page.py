@@ -55,7 +55,7 @@ def app_version() -> str:
 async def root(request: Request) -> Response:
     """The page for a browser (by ``Accept``); for other clients, where the API is."""
     if not prefers_html(request.headers.get("accept")):
-        info = Info(version=app_version(), doors={"websocket": "/ws/conversation", "webrtc": "/api/offer"})
+        info = Info(version=app_version())
         return JSONResponse(info.model_dump(), headers={"Vary": "Accept"})
     index = state_of(request).page_dir / "index.html"
     if not index.is_file():

@@ -122,7 +122,7 @@ class RTCClient(TalkClient):
             except httpx.TimeoutException:
                 raise TalkError(f"{url}: no answer within {self._timeout_s:.0f} s") from None
             except httpx.HTTPError as e:
-                raise TalkError(f"{url}: cannot be reached: {e}") from None
+                raise TalkError(f"{url}: cannot be reached; is a server running there? ({e})") from None
         if response.status_code != 200:
             raise TalkError(f"{url}: {refusal(response.status_code, response.text, response.headers.get('Retry-After'))}")
         try:

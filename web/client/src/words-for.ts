@@ -72,7 +72,7 @@ export function callBanner(error: unknown): Banner {
       case 429: {
         const body = said || "All tutors are in a call.";
         // An offer that comes while engines load is refused like one too many; nobody is on the line.
-        const title = /still loading/.test(error.detail) ? "The tutor is not ready yet" : "All lines are busy";
+        const title = /still loading|not ready/.test(error.detail) ? "The tutor is not ready yet" : "All lines are busy";
         return banner(title, body, { retryInS: Math.ceil(error.retryAfterS ?? 10) });
       }
       case 503:
