@@ -46,6 +46,7 @@ from web.origin import HostPolicy, host_policy, parse_allowed_origins
 from web.rate import RateLimiter
 from web.routes import health, history, lessons, models, page, report, sessions, upload
 from web.state import WebState
+from web.turnstile import Turnstile
 
 _ABOUT = """A self-hosted voice tutor for learners of English.
 
@@ -154,6 +155,7 @@ def create_app(settings: Settings, *, engines: Mapping[str, Engine] | None = Non
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["Retry-After", "Location"],
         )
+    app.add_middleware(Turnstile)  # the last one is the outermost
     app.openapi = lambda: describe(app)  # type: ignore[method-assign]
     return app
 

@@ -27,7 +27,7 @@ class ServerSettings(Section):
     allowed_origins: list[str] = Field(
         default_factory=list, description="Origins (scheme://host[:port]) besides the page's own that may open a call."
     )
-    max_body_bytes: int = Field(1_000_000, ge=1_000, description="Largest HTTP request body.")
+    max_body_bytes: int = Field(262_144, ge=1_000, description="Largest HTTP request body.")
     session_rate_per_minute: int = Field(60, ge=1, description="New sessions per client address and minute.")
 
 
