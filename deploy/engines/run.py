@@ -1,7 +1,6 @@
 """What the engines' image runs: ``run.py stt|tts`` is one engine, ``run.py health|ready`` asks the one that runs here.
 
-The engine's file is configs/engines/NAME.yaml; a variable ENGINE_SLOTS, ENGINE_PORT and so on goes before its key. A value
-``hf://owner/name`` becomes the folder of that repository, which is downloaded where it is not there.
+The engine's file is configs/engines/NAME.yaml; a variable ENGINE_SLOTS, ENGINE_PORT and so on goes before its key.
 """
 
 from __future__ import annotations
@@ -27,18 +26,6 @@ def settings(file: Path, env: dict[str, str]) -> dict[str, Any]:
     return content
 
 
-def with_folders(content: dict[str, Any]) -> dict[str, Any]:
-    """``content`` with the folders of the repositories that it names."""
-    result = dict(content)
-    for key, value in content.items():
-        if isinstance(value, str) and value.startswith("hf://"):
-            from huggingface_hub import snapshot_download
-
-            print(f"looking for {value}", flush=True)
-            result[key] = snapshot_download(value.removeprefix("hf://"), allow_patterns=["*.safetensors"])
-    return result
-
-
 def answers(path: str) -> int:
     """0 where the engine of this container answers there."""
     port = yaml.safe_load(MADE.read_text(encoding="utf-8"))["port"]
@@ -57,7 +44,7 @@ def main(name: str) -> int:
     if not file.is_file():
         print(f"{name}: there is no such engine; there are: stt, tts", file=sys.stderr)
         return 2
-    MADE.write_text(yaml.safe_dump(with_folders(settings(file, dict(os.environ)))), encoding="utf-8")
+    MADE.write_text(yaml.safe_dump(settings(file, dict(os.environ))), encoding="utf-8")
     return os.execv(sys.executable, [sys.executable, "-m", "engines.kyutai", name, "--config", str(MADE)])
 
 

@@ -90,8 +90,6 @@ def prepared(tmp_path: Path, name: str, **env: str) -> subprocess.CompletedProce
     (root / "engines" / "kyutai").mkdir(parents=True)
     show = "import sys, pathlib; print(sys.argv[1:3]); print(pathlib.Path(sys.argv[3]).read_text())"
     (root / "engines" / "kyutai" / "__main__.py").write_text(show)
-    hub = "def snapshot_download(repo, allow_patterns): return '/models/' + repo"
-    (root / "huggingface_hub.py").write_text(hub)
     text = RUN.read_text().replace('Path("/tmp/engine.yaml")', f'Path("{tmp_path}/engine.yaml")')
     (root / "run.py").write_text(text)
     clean = {k: v for k, v in os.environ.items() if not k.startswith("ENGINE_")}
@@ -103,12 +101,11 @@ def prepared(tmp_path: Path, name: str, **env: str) -> subprocess.CompletedProce
 def test_an_engines_file_is_made_ready(tmp_path: Path) -> None:
     done = prepared(tmp_path, "tts", ENGINE_SLOTS="4", ENGINE_HOST="0.0.0.0", ENGINE_N_Q="")
     assert done.returncode == 0, done.stderr
-    first, second, rest = done.stdout.split("\n", 2)
-    assert first == "looking for hf://kyutai/tts-voices"
-    assert second == "['tts', '--config']"
+    first, rest = done.stdout.split("\n", 1)
+    assert first == "['tts', '--config']"
     given = yaml.safe_load(rest)
     own = yaml.safe_load((ROOT / "configs" / "engines" / "tts.yaml").read_text(encoding="utf-8"))
-    assert given == {**own, "slots": 4, "host": "0.0.0.0", "voices": "/models/kyutai/tts-voices"}
+    assert given == {**own, "slots": 4, "host": "0.0.0.0"}
 
 
 def test_an_unknown_engine_is_one_line(tmp_path: Path) -> None:
