@@ -21,6 +21,8 @@ CEPSTRA = 13
 _FFT = 512
 _FILTERS = 25
 _LOW_HZ, _HIGH_HZ = 130.0, 6_800.0
+_NARROW_FILTERS = 20
+"""Those that hear something of a band of 4 kHz: the 20th lies at 3,446 to 4,212 Hz."""
 _PRE_EMPHASIS = 0.97
 _LIFTER = 22
 _LOG_FLOOR = 1e-4
@@ -32,41 +34,87 @@ _MAX_GAIN = 20.0
 _SMOOTHED = 4
 
 
-def cepstra(pcm16: bytes) -> Floats:
+class FrontEnd:
+    """The cepstra of one utterance, as its audio comes in. Stateful, one thread.
+
+    ``narrow``: the audio has nothing above 4 kHz (``pipeline.stt.narrowband`` tells). The filters that lie there hear the
+    rounding of samples and no speech, and each cepstrum is a sum over all filters, so that emptiness is in all thirteen. They
+    take the power of the highest filter that lies below.
+    """
+
+    def __init__(self, *, narrow: bool = False) -> None:
+        self._narrow = narrow
+        self._noise = _NoiseRemoval()
+        self._samples = np.zeros(0)
+        self._before: float | None = None  # the last sample that pre-emphasis has seen; None before the first
+
+    def process(self, pcm16: bytes) -> Floats:
+        """Cepstra of the frames that more mono pcm16 at 16 kHz completes, shape ``(frames, 13)``; half a sample is left out."""
+        samples = np.frombuffer(pcm16, "<i2", len(pcm16) // 2).astype(np.float64)
+        if len(samples):
+            emphasised = samples.copy()
+            emphasised[1:] -= _PRE_EMPHASIS * samples[:-1]
+            emphasised[0] -= _PRE_EMPHASIS * (self._before or 0.0)
+            self._before = float(samples[-1])
+            self._samples = np.concatenate([self._samples, emphasised])
+        frames = max(0, 1 + (len(self._samples) - WINDOW) // SHIFT)
+        out = self._frames(self._samples, frames)
+        self._samples = self._samples[frames * SHIFT :]
+        return out
+
+    def finish(self) -> Floats:
+        """Those of the samples that are left, filled up with zeros: one frame, or none of nothing. The last call."""
+        # What a window leaves over for the next one has been heard already, but for an utterance of less than a window.
+        heard = WINDOW - SHIFT if self._noise.started else 0
+        if len(self._samples) <= heard:
+            return self._frames(self._samples, 0)
+        return self._frames(np.pad(self._samples, (0, WINDOW - len(self._samples))), 1)
+
+    def _frames(self, signal: NDArray[np.float64], count: int) -> Floats:
+        if not count:
+            return np.zeros((0, CEPSTRA), np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[::SHIFT][:count] * np.hamming(WINDOW)
+        mel = np.abs(np.fft.rfft(windows, _FFT)) ** 2 @ _MEL
+        if self._narrow:
+            mel[:, _NARROW_FILTERS:] = mel[:, _NARROW_FILTERS - 1 : _NARROW_FILTERS]
+        return (np.log(self._noise.process(mel) + _LOG_FLOOR) @ _COSINES).astype(np.float32)
+
+
+def cepstra(pcm16: bytes, *, narrow: bool = False) -> Floats:
     """Cepstra of mono pcm16 at 16 kHz, shape ``(frames, 13)``, one frame each 10 ms; their mean is not subtracted.
 
-    The last frame is filled up with zeros. No frames where there is no sample.
+    The last frame is filled up with zeros. No frames where there is no sample. ``narrow``: see ``FrontEnd``.
     """
-    samples = np.frombuffer(pcm16, "<i2", len(pcm16) // 2).astype(np.float64)
-    if not len(samples):
-        return np.zeros((0, CEPSTRA), np.float32)
-    frames = 1 + max(0, -(-(len(samples) - WINDOW) // SHIFT))
-    signal = np.zeros((frames - 1) * SHIFT + WINDOW)
-    signal[: len(samples)] = samples
-    signal[1 : len(samples)] -= _PRE_EMPHASIS * samples[:-1]
-    windows = np.lib.stride_tricks.sliding_window_view(signal, WINDOW)[::SHIFT] * np.hamming(WINDOW)
-    power = np.abs(np.fft.rfft(windows, _FFT)) ** 2
-    mel = _without_noise(power @ _MEL)
-    return (np.log(mel + _LOG_FLOOR) @ _COSINES).astype(np.float32)
+    front_end = FrontEnd(narrow=narrow)
+    return np.concatenate([front_end.process(pcm16), front_end.finish()])
 
 
-def _without_noise(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mel powers of shape ``(frames, filters)`` without stationary noise."""
-    power = mel[0].copy()
-    noise = mel[0] / _MAX_GAIN
-    floor = noise.copy()
-    peak = np.zeros_like(noise)
-    gains = np.empty_like(mel)
-    for at, now in enumerate(mel):
-        power = _POWER_DECAY * power + (1.0 - _POWER_DECAY) * now
-        noise = _envelope(power, noise)
-        signal = np.maximum(power - noise, 1.0)
-        floor = _envelope(signal, floor)
-        peak = _PEAK_DECAY * peak
-        masked = np.where(signal < _PEAK_DECAY * peak, _MASKED * peak, signal)
-        peak = np.maximum(peak, signal)
-        gains[at] = np.maximum(masked, floor) / np.maximum(power, 1e-30)
-    return mel * (np.clip(gains, 1.0 / _MAX_GAIN, _MAX_GAIN) @ _SMOOTHING)
+class _NoiseRemoval:
+    """Takes stationary noise out of the mel powers of one frame after another."""
+
+    def __init__(self) -> None:
+        self._state: tuple[NDArray[np.float64], ...] = ()
+
+    @property
+    def started(self) -> bool:
+        """Whether there was a frame."""
+        return bool(self._state)
+
+    def process(self, mel: NDArray[np.float64]) -> NDArray[np.float64]:
+        """``mel`` of shape ``(frames, filters)``, at least one frame, without the noise."""
+        power, noise, floor, peak = self._state or (mel[0], mel[0] / _MAX_GAIN, mel[0] / _MAX_GAIN, np.zeros(_FILTERS))
+        gains = np.empty_like(mel)
+        for at, now in enumerate(mel):
+            power = _POWER_DECAY * power + (1.0 - _POWER_DECAY) * now
+            noise = _envelope(power, noise)
+            signal = np.maximum(power - noise, 1.0)
+            floor = _envelope(signal, floor)
+            peak = _PEAK_DECAY * peak
+            masked = np.where(signal < _PEAK_DECAY * peak, _MASKED * peak, signal)
+            peak = np.maximum(peak, signal)
+            gains[at] = np.maximum(masked, floor) / np.maximum(power, 1e-30)
+        self._state = power, noise, floor, peak
+        return mel * (np.clip(gains, 1.0 / _MAX_GAIN, _MAX_GAIN) @ _SMOOTHING)
 
 
 def _envelope(value: NDArray[np.float64], floor: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from pocketsphinx import Decoder
 
-from pipeline.stt.cepstra import CEPSTRA, SHIFT, cepstra
+from bench.narrowband import phoned
+from pipeline.stt.cepstra import CEPSTRA, SHIFT, FrontEnd, cepstra
 from tests.pipeline.stt.speech import COFFEE, MARKET, room_tone
 
 Say = Callable[..., bytes]
@@ -48,3 +49,24 @@ def test_the_number_of_frames(samples: int, frames: int) -> None:
 def test_half_a_sample_is_left_out() -> None:
     pcm = room_tone(0.1)
     assert (cepstra(pcm + b"\x01") == cepstra(pcm)).all()
+
+
+@pytest.mark.parametrize("piece", [2, 318, 640, 6_400, 6_400_000])
+@pytest.mark.parametrize("samples", [1, 409, 410, 411, 570, 571, 8_000])
+def test_in_pieces_it_is_what_it_is_at_once(samples: int, piece: int) -> None:
+    pcm = random.Random(samples).randbytes(2 * samples)
+    front_end = FrontEnd()
+    parts = [front_end.process(pcm[at : at + piece]) for at in range(0, len(pcm), piece)]
+    together = np.concatenate([*parts, front_end.finish()])
+    assert together.shape == cepstra(pcm).shape
+    assert together == pytest.approx(cepstra(pcm), abs=1e-4)
+
+
+@pytest.mark.parametrize("text", [MARKET, COFFEE])
+def test_of_a_telephone_they_come_nearer_to_what_was_said(say: Say, text: str) -> None:
+    def shape(found: np.ndarray) -> np.ndarray:
+        return found - found.mean(axis=0)
+
+    said, heard = say(text), phoned(say(text))
+    as_it_is, as_by_phone = (shape(cepstra(heard, narrow=narrow)) - shape(cepstra(said)) for narrow in (False, True))
+    assert (as_by_phone**2).mean() < 0.85 * (as_it_is**2).mean()

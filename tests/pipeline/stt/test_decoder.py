@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.narrowband import phoned
 from pipeline.stt.recognition import Abandoned, Recognition
 from pipeline.stt.sphinx_decoder import BYTES_PER_S, MEANS_AT_S, SphinxDecoder
 from tests.pipeline.stt.speech import COFFEE, MARKET, YEARS, read_pcm, room_tone
@@ -92,6 +93,26 @@ def test_the_first_utterance_is_as_good_as_any(say: Say) -> None:
     """With pocketsphinx's own initial means it is not."""
     result, _ = decode(SphinxDecoder(), say(COFFEE))
     assert result.text == COFFEE
+
+
+@pytest.mark.parametrize("text", [MARKET, COFFEE, YEARS])
+def test_a_clear_sentence_by_telephone(decoder: SphinxDecoder, say: Say, text: str) -> None:
+    pcm = phoned(say(text))
+    result, partials = decode(decoder, pcm)
+    assert result.text.split()[:3] == text.split()[:3]
+    assert partials[-1]
+    assert result.words[-1].end_s <= len(pcm) / BYTES_PER_S
+    assert result.confidence is not None
+    again, _ = decode(decoder, say(text))
+    assert again.text == text, "the next speaker has no telephone"
+
+
+def test_a_telephone_that_is_noticed_late_is_heard_from_the_start(decoder: SphinxDecoder, say: Say) -> None:
+    """A click of all frequencies, then words by telephone: at first they look like any others."""
+    click = random.Random(1).randbytes(2_000)
+    pcm = click + room_tone(2.0) + phoned(say(COFFEE))
+    whole = at_once(decoder, pcm)
+    assert decode(decoder, pcm)[0].text == whole.text != ""
 
 
 def test_a_long_silence_before_the_words_does_no_harm(decoder: SphinxDecoder, say: Say) -> None:
@@ -230,6 +251,19 @@ def test_learners_are_understood_among_expected_replies(decoder: SphinxDecoder, 
     for k, row in enumerate(rows):
         others = tuple(t for t in (texts[(k + j) % len(texts)] for j in range(1, 8)) if t != row["text"])
         right += at_once(decoder, read_pcm(speech_dir / row["file"]), (*others, row["text"])).text == row["text"]
+        wrong += decoder.again(others).source == "expected"
+    assert right >= 0.8 * len(rows)
+    assert wrong <= 0.15 * len(rows)
+
+
+def test_learners_are_understood_by_telephone(decoder: SphinxDecoder, speech_dir: Path) -> None:
+    rows = [json.loads(line) for line in (speech_dir / "manifest.jsonl").read_text().splitlines()]
+    rows = [r for r in rows if r["file"].startswith("learners/")][::6]
+    texts = [r["text"] for r in rows]
+    right = wrong = 0
+    for k, row in enumerate(rows):
+        others = tuple(t for t in (texts[(k + j) % len(texts)] for j in range(1, 8)) if t != row["text"])
+        right += at_once(decoder, phoned(read_pcm(speech_dir / row["file"])), (*others, row["text"])).text == row["text"]
         wrong += decoder.again(others).source == "expected"
     assert right >= 0.8 * len(rows)
     assert wrong <= 0.15 * len(rows)
