@@ -111,6 +111,22 @@ def server(tmp_path_factory: pytest.TempPathFactory, server_env: dict[str, str])
     assert running.stop() == 0
 
 
+@pytest.fixture(scope="module")
+def module_server(
+    tmp_path_factory: pytest.TempPathFactory, server_env: dict[str, str]
+) -> Iterator[Callable[..., RunningServer]]:
+    """Makes servers for a module's own fixtures, whose tests leave them as they found them; ``env`` overrides settings."""
+    made: list[RunningServer] = []
+
+    def make(**env: str) -> RunningServer:
+        made.append(RunningServer(tmp_path_factory.mktemp("server") / "data", {**server_env, **env}).start())
+        return made[-1]
+
+    yield make
+    for running in made:
+        assert running.stop() == 0
+
+
 @pytest.fixture
 def own_server(tmp_path: Path, server_env: dict[str, str]) -> Iterator[Callable[..., RunningServer]]:
     """Makes servers that a test may kill; ``env`` overrides settings."""

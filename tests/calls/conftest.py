@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.running_server import own_server, server  # noqa: F401  (fixtures)
+from tests.running_server import module_server, own_server, server  # noqa: F401  (fixtures)
 from web.talk.client import Server, TalkClient
 from web.talk.rtc_client import RTCClient
 from web.talk.wavs import read_wav

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from pipeline.faults.lines import APOLOGY, ON_SCREEN
+from tests.minded_server import address, left_empty, minded  # noqa: F401  (fixtures)
 from tests.pipeline.llm.fake_vllm import FakeVLLM, Script, serving
+from tests.running_server import RunningServer
 
 LONG = "Let me tell you of a long walk that I took along the river, past the old bridge and the mill, up to the castle. " * 3
 
@@ -25,18 +28,22 @@ def tutor(body: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-async def mind() -> AsyncIterator[FakeVLLM]:
-    async with serving() as fake:
+async def mind(address: socket.socket) -> AsyncIterator[FakeVLLM]:  # noqa: F811
+    async with serving(at=address) as fake:
         fake.script = Script(answer=tutor)
         yield fake
 
 
+@pytest.fixture(scope="module")
+def shared(address: socket.socket, module_server: Any) -> RunningServer:  # noqa: F811
+    return minded(address, module_server, PARLEY_FAULTS__LLM_TIMEOUT_S="3")
+
+
 @pytest.fixture
-async def call(mind: FakeVLLM, own_server: Any) -> Any:
+async def call(mind: FakeVLLM, shared: RunningServer) -> AsyncIterator[RunningServer]:
     """The server of a call over ``mind``."""
-    return await asyncio.to_thread(
-        own_server, PARLEY_LLM__ENGINE="vllm", PARLEY_LLM__VLLM__URL=mind.url, PARLEY_FAULTS__LLM_TIMEOUT_S="3"
-    )
+    async with left_empty(shared) as server:
+        yield server
 
 
 @pytest.mark.parametrize("door", ["websocket", "webrtc"])

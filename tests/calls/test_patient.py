@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 
-@pytest.fixture
-def patient(own_server):
-    return own_server(PARLEY_TURNS__END="patient")
+@pytest.fixture(scope="module")
+def patient(module_server):
+    return module_server(PARLEY_TURNS__END="patient")
 
 
 async def test_a_pause_after_words_that_must_go_on_does_not_end_the_turn(patient, join):

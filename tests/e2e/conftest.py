@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from playwright.async_api import BrowserContext, Page, Playwright, async_playwright
 
-from tests.running_server import own_server, server, server_env  # noqa: F401  (fixtures)
+from tests.running_server import module_server, own_server, server, server_env  # noqa: F401  (fixtures)
 from web.talk.wavs import read_wav
 
 CHROMIUM = "/usr/bin/chromium"

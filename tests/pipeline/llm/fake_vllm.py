@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -184,17 +185,23 @@ def _error(status: int, message: str, kind: str) -> web.Response:
     return web.json_response(body, status=status)
 
 
+@contextmanager
+def kept_port() -> Iterator[socket.socket]:
+    """A listening socket for servers that come and go at one address, so that a client of theirs may outlive them."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
 @asynccontextmanager
-async def serving(port: int = 0) -> AsyncIterator[FakeVLLM]:
-    """A server that runs for as long as the context."""
+async def serving(port: int = 0, at: socket.socket | None = None) -> AsyncIterator[FakeVLLM]:
+    """A server that runs for as long as the context, on a port or where ``at`` listens."""
     fake = FakeVLLM()
     app = web.Application()
     app.router.add_get("/v1/models", fake.list_models)
     app.router.add_post("/v1/chat/completions", fake.complete)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
+    await (web.SockSite(runner, at.dup()) if at else web.TCPSite(runner, "127.0.0.1", port)).start()
     bound = runner.addresses[0][1]
     fake.url = f"http://127.0.0.1:{bound}"
     try:

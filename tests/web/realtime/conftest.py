@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 from openai import AsyncOpenAI
 
-from tests.pipeline.llm.fake_vllm import FakeVLLM, serving
-from tests.running_server import RunningServer, own_server, server  # noqa: F401  (fixtures)
+from tests.minded_server import address, left_empty, mind, minded  # noqa: F401  (fixtures)
+from tests.pipeline.llm.fake_vllm import FakeVLLM
+from tests.running_server import RunningServer, module_server, own_server, server  # noqa: F401  (fixtures)
 from web.talk.wavs import read_wav
 
 LIVENESS_S = 40.0
@@ -131,17 +133,14 @@ async def client(server: RunningServer) -> AsyncIterator[Client]:  # noqa: F811
         yield one
 
 
-@pytest.fixture
-async def mind() -> AsyncIterator[FakeVLLM]:
-    """A language model's server that does as the test says."""
-    async with serving() as fake:
-        yield fake
+@pytest.fixture(scope="module")
+def brief(address: socket.socket, module_server: Any) -> RunningServer:  # noqa: F811
+    """A server whose tutor is whichever ``mind`` there is, for all tests of a module."""
+    return minded(address, module_server, PARLEY_LLM__VLLM__DIALECT="openai")
 
 
 @pytest.fixture
-async def briefed(mind: FakeVLLM, own_server: Any) -> RunningServer:  # noqa: F811
+async def briefed(mind: FakeVLLM, brief: RunningServer) -> AsyncIterator[RunningServer]:  # noqa: F811
     """A server whose tutor is ``mind``."""
-    running: RunningServer = await asyncio.to_thread(
-        own_server, PARLEY_LLM__ENGINE="vllm", PARLEY_LLM__VLLM__URL=mind.url, PARLEY_LLM__VLLM__DIALECT="openai"
-    )
-    return running
+    async with left_empty(brief) as running:
+        yield running

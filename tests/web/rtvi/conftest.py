@@ -17,7 +17,7 @@ import pipecat.frames.protobufs.frames_pb2 as protobufs
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.running_server import ROOT, own_server, server, server_env  # noqa: F401  (fixtures)
+from tests.running_server import ROOT, module_server, own_server, server, server_env  # noqa: F401  (fixtures)
 from web.talk.wavs import read_wav
 
 LIVENESS_S = 20.0

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.pipeline.llm.fake_vllm import FakeVLLM, Script, serving
+from tests.minded_server import address, left_empty, mind, minded  # noqa: F401  (fixtures)
+from tests.pipeline.llm.fake_vllm import FakeVLLM, Script
 from tests.running_server import RunningServer
 
 WEATHER = {
@@ -23,23 +24,20 @@ WEATHER = {
 }
 
 
-@pytest.fixture
-async def mind() -> AsyncIterator[FakeVLLM]:
-    """A language model's server."""
-    async with serving() as fake:
-        yield fake
+@pytest.fixture(scope="module")
+def brief(address: socket.socket, module_server: Any) -> RunningServer:  # noqa: F811
+    """A server whose tutor is whichever ``mind`` there is, for all of these tests."""
+    return minded(address, module_server, PARLEY_LLM__VLLM__DIALECT="openai")
 
 
 @pytest.fixture
-async def briefed(mind: FakeVLLM, own_server: Any) -> RunningServer:
+async def briefed(mind: FakeVLLM, brief: RunningServer) -> AsyncIterator[RunningServer]:  # noqa: F811
     """A server whose tutor is ``mind``."""
-    running: RunningServer = await asyncio.to_thread(
-        own_server, PARLEY_LLM__ENGINE="vllm", PARLEY_LLM__VLLM__URL=mind.url, PARLEY_LLM__VLLM__DIALECT="openai"
-    )
-    return running
+    async with left_empty(brief) as running:
+        yield running
 
 
-async def test_client_runs_a_function_and_hears_the_answer(sdk_client, mind, briefed):
+async def test_client_runs_a_function_and_hears_the_answer(sdk_client, mind, briefed):  # noqa: F811
     def wants(body: dict[str, Any]) -> list[tuple[str, str]]:
         last = body["messages"][-1]
         return [("get_weather", '{"city": "Lisbon"}')] if last["role"] == "user" and "weather" in last["content"] else []
@@ -74,7 +72,7 @@ async def test_client_runs_a_function_and_hears_the_answer(sdk_client, mind, bri
         assert [t["function"]["name"] for t in mind.requests[-1]["tools"]] == ["get_weather"]
 
 
-async def test_a_call_that_nobody_answers_does_not_hold_up_the_next(rtvi_chat, mind, briefed):
+async def test_a_call_that_nobody_answers_does_not_hold_up_the_next(rtvi_chat, mind, briefed):  # noqa: F811
     def wants(body: dict[str, Any]) -> list[tuple[str, str]]:
         last = body["messages"][-1]
         asked = last["role"] == "user" and last["content"] in ("Lisbon", "Berlin")
