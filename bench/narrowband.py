@@ -2,8 +2,9 @@
 
 The way is the door's own code: 8 kHz, µ-law, and back to the recogniser's rate in pieces of 20 ms. No handset's band pass and
 no loss lie in it. Two things are compared: what the embedded recogniser makes of learners' clips (freely, and against eight
-sentences, as ``bench guided``), and how turns end (the trials and players of ``bench turns``). The turn detector is fitted at
-16 kHz on the other speakers, as that of calls is fitted at 16 kHz: it is not told that this is a telephone.
+sentences, as ``bench guided``; in full also of ``held_out`` speakers, on whom nothing was fitted or chosen), and how turns end
+(the trials and players of ``bench turns``). The turn detector is fitted at 16 kHz on the other speakers, as that of calls is
+fitted at 16 kHz: it is not told that this is a telephone.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ from typing import Any
 import numpy as np
 
 from bench.guided import (
-    DRAWS,
     QUICK_CLIPS,
     QUICK_DRAWS,
     Clip,
+    Draw,
     Heard,
     apart,
     draws_of,
     edits,
     first_of_each,
     hear_parley,
+    held_out,
     judge,
     learners,
     mean_ci,
@@ -42,6 +44,8 @@ from pipeline.turn_stop import sentence_end
 from pipeline.turns.detector import Parameters, TurnDetector
 from web.doors.phone.codecs import Codec, to_recogniser
 
+DRAWS = 6
+"""Of each clip; what is told is uncertain by the speakers and their clips, of which more draws make no more."""
 PHONE_HZ = 8_000
 PIECE_BYTES = 160
 """20 ms of µ-law at 8 kHz."""
@@ -198,14 +202,18 @@ async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
         draws = [d for d in draws if d.clip in chosen]
         files = {str(clips[number].path.relative_to(folder)) for number in chosen}
         trials = [trial for trial in trials if trial.clip in files]
-    by_phone = [PhonedClip(clip.path, clip.speaker, clip.text) for clip in clips]
-    narrow, wide, (turns, turns_wide) = await asyncio.gather(
-        apart(hear_parley, by_phone, draws, server_cores[:1]),
-        apart(hear_parley, clips, draws, server_cores[-1:]),
-        asyncio.to_thread(turn_figures, trials, words=not quick),
+    (narrow, wide), (turns, turns_wide) = await asyncio.gather(
+        _both_bands(clips, draws, server_cores), asyncio.to_thread(turn_figures, trials, words=not quick)
     )
     figures: dict[str, Any] = {**recogniser_figures(clips, narrow), "turns": turns}
     peer: dict[str, Any] = {"name": "the same speech at 16 kHz", **recogniser_figures(clips, wide), "turns": turns_wide}
+    paired = differences(clips, narrow, wide)
+    others = held_out(folder)
+    if others and not quick:
+        narrow, wide = await _both_bands(others, draws_of(others, DRAWS, seed=1), server_cores)
+        figures["held_out"] = recogniser_figures(others, narrow)
+        peer["held_out"] = recogniser_figures(others, wide)
+        paired["held_out"] = differences(others, narrow, wide)
     return {
         "figures": {
             "settings_hash": settings_hash(),
@@ -217,5 +225,14 @@ async def run(quick: bool, server_cores: list[int]) -> dict[str, Any]:
         },
         "peer": peer,
         "ratios": {name: ratio(figures[name], peer[name]) for name in ("free_wer", "choice8_right", "taken_right")},
-        "differences": differences(clips, narrow, wide),
+        "differences": paired,
     }
+
+
+async def _both_bands(clips: Sequence[Clip], draws: Sequence[Draw], server_cores: list[int]) -> tuple[Heard, Heard]:
+    """What the recogniser makes of ``draws`` by telephone, and at 16 kHz."""
+    by_phone = [PhonedClip(clip.path, clip.speaker, clip.text) for clip in clips]
+    narrow, wide = await asyncio.gather(
+        apart(hear_parley, by_phone, draws, server_cores[:1]), apart(hear_parley, clips, draws, server_cores[-1:])
+    )
+    return narrow, wide
