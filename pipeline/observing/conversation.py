@@ -53,7 +53,8 @@ class Conversation:
         messages = self._messages() if messages is None else messages
         new = messages[self._holder.messages_recorded :]
         self._holder.messages_recorded = len(messages)
-        return [m for m in new if isinstance(m, dict) and m.get("role") == "user"]
+        mine = (m for m in new if isinstance(m, dict) and m.get("role") == "user")
+        return [m for m in mine if not any(m is inserted for inserted in self._inserted)]
 
     def last_of_learner(self) -> Any:
         """The learner's last message, or ``None``."""

@@ -147,6 +147,13 @@ def test_what_a_client_inserts_is_neither_new_nor_taken_for_the_aggregators(hold
     )
 
 
+def test_what_a_client_inserts_behind_the_tutors_first_words_is_not_new_either(holder: Holder, talk: Conversation) -> None:
+    talk.settle(reply(talk, "Hello."))
+    talk.insert(1, {"role": "user", "content": "[silence]"}, None)
+    said = holder.add("user", "sorry")
+    assert talk.take_new() == [said]
+
+
 def test_a_reply_keeps_its_place_when_messages_before_it_go(holder: Holder, talk: Conversation) -> None:
     first = holder.add("user", "hello")
     holder.add("user", "are you there")

@@ -87,14 +87,13 @@ UNSUPPORTED = [
     ({"audio": {"input": {"noise_reduction": {"type": "near_field"}}}}, "session.audio.input.noise_reduction"),
     ({"audio": {"input": {"transcription": {"language": "fr"}}}}, "session.audio.input.transcription.language"),
     ({"audio": {"input": {"transcription": {"prompt": "tech"}}}}, "session.audio.input.transcription.prompt"),
+    ({"audio": {"input": {"noise_reduction": {"strength": 0.5}}}}, "session.audio.input.noise_reduction"),
     (
-        {"audio": {"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 6000}}}},
-        "session.audio.input.turn_detection.idle_timeout_ms",
+        {"audio": {"input": {"turn_detection": {"type": "server_vad", "prefix_padding_ms": 0}}}},
+        "session.audio.input.turn_detection.prefix_padding_ms",
     ),
-    (
-        {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "interrupt_response": False}}}},
-        "session.audio.input.turn_detection.interrupt_response",
-    ),
+    ({"type": "transcription"}, "session.type"),
+    ({"tool_choice": {"type": "mcp", "server_label": "files"}}, "session.tool_choice"),
 ]
 
 

@@ -243,7 +243,9 @@ class RealtimeSession:
         """The longest answer; ``None`` where the assistant has no such thing."""
         if self.can.max_tokens is None:
             return None
-        most = self.can.max_tokens[1] if brief is not None else self.session.services.settings.options.max_tokens.default
+        usual = self.session.services.settings.options.max_tokens.default
+        # The tutor's own instructions are long, and its answers are not.
+        most = self.can.max_tokens[1] if brief is not None and brief.instructions is not None else usual
         tokens = changes.get("max_output_tokens") or self.config.max_output_tokens
         return most if tokens == "inf" else int(tokens)
 
