@@ -62,26 +62,27 @@ async def set_length(learner: Any, letters: int) -> None:
     await learner.client.send({"type": "set_options", "max_tokens": letters})
 
 
-async def come_back(engines: Engines, name: str, restarts: int) -> None:
-    """Waits until an engine that was killed serves again, and with it the whole."""
-
-    def back() -> bool:
-        process = engines.processes()[name]
-        return bool(process["restarts"] == restarts + 1 and process["state"] == "ready")
-
-    await until(back, f"{name} started again", 120)
+async def come_back(engines: Engines, name: str, before: dict[str, int]) -> None:
+    """Waits until an engine that was killed serves again, alone of all, and with it the whole."""
+    wanted = before | {name: before[name] + 1}
+    await until(lambda: engines.processes()[name]["state"] == "ready" and restarts(engines) == wanted, f"{name} again", 120)
     await asyncio.to_thread(engines.server.get, "/ready")
 
 
-async def kill(engines: Engines, name: str) -> int:
-    """Kills an engine; returns how often it was started again before."""
-    restarts = engines.processes()[name]["restarts"]
+def restarts(engines: Engines) -> dict[str, int]:
+    """How often each engine was started again."""
+    return {name: process["restarts"] for name, process in engines.processes().items()}
+
+
+async def kill(engines: Engines, name: str) -> dict[str, int]:
+    """Kills an engine; returns how often each was started again before."""
+    before = restarts(engines)
     engines.process(name).send_signal(signal.SIGKILL)
     await until(lambda: engines.processes()[name]["state"] != "ready", "its death is noticed")
     answer = await asyncio.to_thread(httpx.get, f"{engines.server.url}/ready")
     assert answer.status_code == 503
     assert f"engine {name} is " in answer.json()["detail"]
-    return int(restarts)
+    return before
 
 
 async def answered(learner: Any, text: str) -> None:
@@ -156,7 +157,7 @@ async def test_a_call_is_heard_answered_interrupted_and_leaves_nothing(engines: 
     await until(lambda: free_slots(engines), "free slots")
     assert engines.stage("stt")["fallback_finals"] == 0
     assert engines.stage("tts")["failed"] == 0
-    assert [p["restarts"] for p in engines.processes().values()] == [0, 0, 0]
+    assert set(restarts(engines).values()) == {0}
 
 
 @STARTED_AGAIN
@@ -166,11 +167,11 @@ async def test_a_call_survives_the_death_of_its_language_model(engines: Engines,
     await learner.client.send({"type": "text", "text": "Tell me everything."})
     await learner.until("speaking", 60, who="tutor", active=True)
     await set_length(learner, SHORT)
-    restarts = await kill(engines, "llm")
+    started = await kill(engines, "llm")
     assert (await learner.until("error", 60))["message"] == ON_SCREEN["llm"]
     await learner.until("ai_text", 60, is_complete=True, text=APOLOGY["llm"])
     await learner.until("turn_complete", 60)
-    await come_back(engines, "llm", restarts)
+    await come_back(engines, "llm", started)
     await answered(learner, "I like tea.")
     assert learner.of("error")[1:] == []
 
@@ -183,12 +184,12 @@ async def test_a_call_survives_the_death_of_its_voice(engines: Engines, join: An
     await learner.until("speaking", 60, who="tutor", active=True)
     await set_length(learner, SHORT)
     failed = engines.stage("tts")["failed"]
-    restarts = await kill(engines, "tts")
+    started = await kill(engines, "tts")
     assert (await learner.until("error", 60))["message"] == ON_SCREEN["tts"]
     await learner.until("ai_text", 60, is_complete=True, text=APOLOGY["tts"])
     await learner.until("turn_complete", 60)
     assert engines.stage("tts")["failed"] > failed
-    await come_back(engines, "tts", restarts)
+    await come_back(engines, "tts", started)
     assert engines.metric("tts", "kyutai_tts_sessions_total") == 0, "it is another process"
     await answered(learner, "I like tea.")
     assert engines.metric("tts", "kyutai_tts_sessions_total", end="done") == 1
@@ -201,13 +202,13 @@ async def test_a_call_survives_the_death_of_its_recogniser(engines: Engines, joi
     before = engines.stage("stt")
     speech = await learner.say("my name is anna and i come from spain", wait=False)
     await learner.until("speaking", who="learner", active=True)
-    restarts = await kill(engines, "stt")
+    started = await kill(engines, "stt")
     await asyncio.wait_for(speech.done.wait(), 60)
     heard = await learner.until("transcript", 60, is_final=True)
     assert "spain" in heard["text"].lower(), "by the fallback"
     await learner.until("turn_complete", 60)
     assert engines.stage("stt")["fallback_finals"] == before["fallback_finals"] + 1
-    await come_back(engines, "stt", restarts)
+    await come_back(engines, "stt", started)
     await learner.say("good morning")
     await learner.until("transcript", 60, is_final=True)
     await learner.until("turn_complete", 60)
