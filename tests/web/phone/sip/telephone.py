@@ -56,8 +56,8 @@ class Telephone:
         self.branch = ""
         self.auto_ack = True
         self.talking = False
-        self.late_rtp = False
-        """Whether sound comes from another port than the one that was offered."""
+        self.mute = False
+        """Whether nothing is sent any more, as when the telephone was unplugged."""
         self._rng = np.random.default_rng(7)
         self._voice = np.zeros(0, np.int16)
         self._said = asyncio.Event()
@@ -82,7 +82,6 @@ class Telephone:
     ) -> None:
         self.branch = branch or f"z9hG4bK{secrets.token_hex(6)}"
         kind = f"Content-Type: {'application/dtmf-relay' if method == 'INFO' else 'application/sdp'}\r\n" if body else ""
-        name = "INVITE" if method == "ACK" else method
         text = (
             f"{method} sip:tutor@{self.server[0]}:{self.server[1]} SIP/2.0\r\n"
             f"Via: SIP/2.0/UDP 127.0.0.1:{self.sip_port};branch={self.branch};rport\r\n"
@@ -90,7 +89,6 @@ class Telephone:
             f"Call-ID: {self.call_id}\r\nCSeq: {self.cseq if cseq is None else cseq} {method}\r\n"
             f"Contact: <sip:{self.user}@127.0.0.1:{self.sip_port}>\r\n{extra}{kind}Content-Length: {len(body)}\r\n\r\n{body}"
         )
-        assert name
         self.sip.sendto(text.encode(), self.server)
 
     def description(
@@ -228,7 +226,8 @@ class Telephone:
 
     def _out(self, data: bytes) -> None:
         assert self.remote is not None
-        (self.sip if self.late_rtp else self.rtp).sendto(data, self.remote)
+        if not self.mute:
+            self.rtp.sendto(data, self.remote)
 
     def _packet(self, data: bytes, source: tuple[str, int]) -> None:
         assert source == self.remote
