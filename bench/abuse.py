@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 
+from bench.abuse_attacker import FLOODS
 from bench.connections import rest
 from bench.servers import ServerProcess
 from bench.stats import percentile, ratio
@@ -27,13 +28,13 @@ DOORS = (
     *("ws", "webrtc", "realtime", "realtime_calls", "rtvi", "start"),
     *("twilio", "telnyx", "plivo", "vonage", "exotel", "audiosocket"),
 )
-FLOODS = ("garbage", "giants", "endless")
 CONNECTIONS, QUICK_CONNECTIONS = 1_000, 300
 CALLS = 3
-WINDOW_S, QUICK_WINDOW_S = 10.0, 4.0
-DROPS_WITHIN_S = 30.0
-CONTROL_S, QUICK_CONTROL_S = 20.0, 8.0
-BETWEEN_S = 3.0
+WINDOW_S, QUICK_WINDOW_S = 8.0, 3.0
+DROPS_WITHIN_S, QUICK_DROPS_WITHIN_S = 30.0, 5.0
+CONTROL_S, QUICK_CONTROL_S = 4.0, 1.5
+"""How long nobody else is there before each crowd: what other programs do to the machine in the course of a run is in both."""
+BETWEEN_S = 2.5
 """After each crowd: what it left behind has ended, and the next one finds places."""
 WARM_UP_S = 8.0
 MAX_RATIO = 1.5
@@ -140,7 +141,8 @@ async def _subject(
     own = sorted(os.sched_getaffinity(0))
     # The attackers share nothing with those who measure, where there are cores enough.
     caller_core, attacker_core = own[0], own[-1]
-    seconds, connections = (QUICK_WINDOW_S, QUICK_CONNECTIONS) if quick else (WINDOW_S, CONNECTIONS)
+    seconds, drops_s = (QUICK_WINDOW_S, QUICK_DROPS_WITHIN_S) if quick else (WINDOW_S, DROPS_WITHIN_S)
+    connections = QUICK_CONNECTIONS if quick else CONNECTIONS
     plan = [(door, kind, one) for door in doors for kind, one in _kinds(quick)]
     async with ServerProcess("abuse" if subject == "parley" else "abuse_peer", cores) as server:
         port = await _audiosocket(server) if subject == "parley" else None
@@ -151,19 +153,15 @@ async def _subject(
             await asyncio.sleep(WARM_UP_S)
             await calls.window()
             for index, (door, kind, one) in enumerate(plan):
-                if index % max(1, len(plan) // 3) == 0:
-                    await asyncio.sleep(QUICK_CONTROL_S if quick else CONTROL_S)
-                    control.add(await calls.window())
+                await asyncio.sleep(QUICK_CONTROL_S if quick else CONTROL_S)
+                control.add(await calls.window())
                 attack = Attack(server.url, port, door, kind, attacker_core, network=10 + index, one_address=one)
-                limit_s = DROPS_WITHIN_S if kind == "drops" and not quick else seconds
-                row = await attack.measured(calls, limit_s, connections)
+                row = await attack.measured(calls, drops_s if kind == "drops" else seconds, connections)
                 rows.append(row)
                 _say(f"{subject:>6}: {row}")
                 server.check()
                 await asyncio.sleep(BETWEEN_S)
                 await calls.window()
-            await asyncio.sleep(QUICK_CONTROL_S if quick else CONTROL_S)
-            control.add(await calls.window())
         after, tasks_after = await _left(server)
         left = await _calls(server)
     figures = summarise(control.figures(), rows) | {
@@ -179,7 +177,9 @@ async def _subject(
 
 def _kinds(quick: bool) -> list[tuple[str, bool]]:
     """Kinds of attack, each with whether all of it comes from one address."""
-    return [("drops", False)] + ([] if quick else [("drops", True)]) + [(kind, False) for kind in FLOODS]
+    if quick:
+        return [("drops", False), ("floods", False)]
+    return [("drops", False), ("drops", True), *((kind, False) for kind in FLOODS)]
 
 
 async def _warm_up(server: ServerProcess, doors: Sequence[str], port: int | None, core: int) -> None:

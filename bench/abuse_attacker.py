@@ -6,6 +6,7 @@ It speaks raw TCP on the loopback network alone, with messages made beforehand, 
 - ``garbage``: connections that send noise, broken and twisted messages as fast as they are taken; opened anew when thrown out.
 - ``giants``: the same with messages just below and far over every limit.
 - ``endless``: the same with proper audio (or, over HTTP, a body that never ends).
+- ``floods``: the last three at once.
 
 Every connection comes from an address of its own in 127.0.0.0/8, or all of them from one. The last line says what was done.
 """
@@ -18,6 +19,7 @@ import base64
 import contextlib
 import itertools
 import json
+import math
 import os
 import random
 import time
@@ -34,7 +36,8 @@ GIANT_BYTES = 900_000
 OVER_BYTES = 4_000_000
 ANSWER_WITHIN_S = 10.0
 SILENCE = bytes(640)
-KINDS = ("drops", "garbage", "giants", "endless")
+FLOODS = ("garbage", "giants", "endless")
+KINDS = ("drops", *FLOODS, "floods")
 TEXT, BINARY = 1, 2
 
 
@@ -290,18 +293,18 @@ class Crowd:
         self.told.opened += 1
         return reader, writer
 
-    async def run(self, seconds: float, connections: int) -> None:
-        """Until the time is over, or all connections were made."""
+    async def run(self, seconds: float, connections: int, at_once: int) -> Told:
+        """Until the time is over, or all connections were made, ``at_once`` at a time."""
         begun = time.monotonic()
         numbers = iter(range(connections))
         one = self._drop_all if self._kind == "drops" else self._flood_all
-        count = AT_ONCE if self._kind == "drops" else FLOODING
-        workers = [asyncio.create_task(one(numbers)) for _ in range(count)]
+        workers = [asyncio.create_task(one(numbers)) for _ in range(at_once)]
         await asyncio.wait(workers, timeout=seconds)
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
         self.told.seconds = round(time.monotonic() - begun, 1)
+        return self.told
 
     # Opened and dropped
 
@@ -429,19 +432,30 @@ def main() -> None:
     import uvloop
 
     sdp = _offer()
-    crowd = Crowd(
-        options.url,
-        options.audiosocket,
-        doors(sdp)[options.door],
-        options.kind,
-        sdp,
-        network=options.network,
-        one_address=options.one_address,
-    )
+    door = doors(sdp)[options.door]
+    kinds = FLOODS if options.kind == "floods" else (options.kind,)
+    at_once = AT_ONCE if options.kind == "drops" else math.ceil(FLOODING / len(kinds))
+    crowds = [
+        # So that two of them never come from the same address, each has a network of its own.
+        Crowd(
+            options.url,
+            options.audiosocket,
+            door,
+            kind,
+            sdp,
+            network=(options.network + 80 * index) % 250 + 2,
+            one_address=options.one_address,
+        )
+        for index, kind in enumerate(kinds)
+    ]
+
+    async def all_at_once() -> list[Told]:
+        return await asyncio.gather(*(crowd.run(options.seconds, options.connections, at_once) for crowd in crowds))
+
     print(json.dumps({"ready": True}), flush=True)
-    uvloop.run(crowd.run(options.seconds, options.connections))
-    crowd.told.mb = round(crowd.told.mb, 1)
-    print(json.dumps(asdict(crowd.told)), flush=True)
+    told = [asdict(one) for one in uvloop.run(all_at_once())]
+    whole = {name: round(sum(one[name] for one in told), 1) for name in told[0]} | {"seconds": max(t["seconds"] for t in told)}
+    print(json.dumps(whole), flush=True)
 
 
 if __name__ == "__main__":
