@@ -394,7 +394,7 @@ def _voice(name: str, can: Abilities, param: str) -> str:
 def response_changes(config: Config, wanted: ResponseOptions, can: Abilities) -> dict[str, Any]:
     """What one response has of its own, as ``Config.brief`` takes it; ``said`` is yet to be added. Raises ``ApiError``."""
     for name in ("prompt", "reasoning"):
-        if getattr(wanted, name):
+        if getattr(wanted, name) is not None:
             raise unsupported(f"response.{name}")
     if wanted.conversation not in (None, "auto", "none"):
         raise ApiError("Invalid value for 'response.conversation': 'auto' or 'none'.", code="invalid_value", param=CONVERSATION)

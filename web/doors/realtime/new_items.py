@@ -85,6 +85,8 @@ def _user(item: Item, wanted: ev.UserMessage, decode: Callable[[str], bytes]) ->
     for part in wanted.content:
         if part.type == "input_image" or part.image_url or part.detail:
             raise cf.unsupported("item.content", "this server sees no images")
+        if part.text is not None if part.type == "input_audio" else part.audio or part.transcript:
+            raise ev.ApiError(f"A part of type {part.type!r} has no such field.", code="invalid_value", param="item.content")
         if part.type == "input_audio" and part.audio:
             audio += decode(part.audio)
             item.content.append({"type": "input_audio", "audio": None, "transcript": part.transcript})
