@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def patient(module_server):
-    return module_server(PARLEY_TURNS__END="patient")
+    return module_server(PARLEY_TURNS__END="patient", PARLEY_TTS__ESPEAK__RATE_WPM="450")
 
 
 async def test_a_pause_after_words_that_must_go_on_does_not_end_the_turn(patient, join):

@@ -18,7 +18,10 @@ async def test_learners_read_sentences_aloud_and_are_followed(own_server, join, 
     clips = {manifest[f"learners/{name}.wav"]: speech_dir / "learners" / f"{name}.wav" for name in CLIPS}
     sentences = tmp_path / "sentences.txt"
     sentences.write_text("\n".join(clips) + "\n")
-    server = own_server(PARLEY_TUTOR__READ_ALOUD_FILE=str(sentences), PARLEY_TUTOR__LESSON="read_aloud")
+    # Nobody interrupts it: it may talk faster than anybody would follow.
+    server = own_server(
+        PARLEY_TUTOR__READ_ALOUD_FILE=str(sentences), PARLEY_TUTOR__LESSON="read_aloud", PARLEY_TTS__ESPEAK__RATE_WPM="450"
+    )
     async with asyncio.TaskGroup() as calls:
         for door in ("websocket", "webrtc"):
             calls.create_task(read_aloud(server, join, clips, door), name=door)

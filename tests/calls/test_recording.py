@@ -30,10 +30,14 @@ def onset_s(channel: np.ndarray, rate_hz: int) -> float:
     return float(np.argmax(levels > levels.max() / 2) * window / rate_hz)
 
 
+@pytest.fixture(scope="module")
+def recorder(module_server):
+    return module_server(PARLEY_RECORDING__ENABLED="true", PARLEY_TTS__ESPEAK__RATE_WPM="450")
+
+
 @pytest.mark.parametrize("door", ["websocket", "webrtc"])
-async def test_the_learners_tone_stands_at_its_place_and_level(own_server, join, door):
-    server = await asyncio.to_thread(own_server, PARLEY_RECORDING__ENABLED="true")
-    learner = await join(server.url, door)
+async def test_the_learners_tone_stands_at_its_place_and_level(recorder, join, door):
+    learner = await join(recorder.url, door)
     connected = await learner.until("connected")
     assert connected["recording"] is True
     session_id = connected["session_id"]
@@ -47,10 +51,10 @@ async def test_the_learners_tone_stands_at_its_place_and_level(own_server, join,
     await asyncio.sleep(0.5)
     await learner.client.send({"type": "end_conversation"})
     await learner.until("analysis")
-    detail = server.wait_for(
-        lambda: (kept := server.get(f"/api/sessions/{session_id}"))["recorded"] and kept, "the finished recording"
+    detail = recorder.wait_for(
+        lambda: (kept := recorder.get(f"/api/sessions/{session_id}"))["recorded"] and kept, "the finished recording"
     )
-    data = await asyncio.to_thread(httpx.get, f"{server.url}/api/sessions/{session_id}/audio", timeout=20)
+    data = await asyncio.to_thread(httpx.get, f"{recorder.url}/api/sessions/{session_id}/audio", timeout=20)
     audio, rate_hz = soundfile.read(io.BytesIO(data.content))
     began = datetime.fromisoformat(detail["recording_started_at"]).timestamp()
     place = onset_s(audio[:, 0], rate_hz)

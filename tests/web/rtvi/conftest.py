@@ -17,13 +17,19 @@ import pipecat.frames.protobufs.frames_pb2 as protobufs
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from tests.running_server import ROOT, module_server, own_server, server, server_env  # noqa: F401  (fixtures)
+from tests.running_server import ROOT, module_server, own_server, server  # noqa: F401  (fixtures)
 from web.talk.wavs import read_wav
 
 LIVENESS_S = 20.0
 SDK_LIVENESS_S = 40.0
 SDK = Path(__file__).parent / "sdk"
 READY = {"version": "1.2.0", "about": {"library": "test"}}
+
+
+@pytest.fixture(scope="session")
+def server_env() -> dict[str, str]:
+    """A tutor who talks as fast as can still be interrupted: most tests wait until it has spoken."""
+    return {"PARLEY_TTS__ESPEAK__RATE_WPM": "250"}
 
 
 class RtviChat:
