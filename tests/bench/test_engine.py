@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from bench.engine_load import ROOT, Clients, EngineServer, Level, highest_held, 
 HEARD = Level(4, step_ms=[5.0] * 99, answer_ms=[30.0] * 200, flush_ms=[50.0] * 20)
 SPOKEN = Level(4, step_ms=[5.0] * 99, frames=200, audio_s=16.0, window_s=4.0, ttfa_ms=[100.0, 120.0])
 ENVIRONMENT = ROOT / ".venv-engines-test" / "bin" / "python"
+CORES = sorted(os.sched_getaffinity(0))
 
 
 def level(of: Level, sessions: int, **changed: object) -> Level:
@@ -98,8 +100,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def test_speakers_are_answered_by_both_sides(folder: Path, side):
     settings = {"model": str(folder / "stt"), "slots": 3, "device": "cpu", "dtype": "float32", "front_ends": 1}
     async with (
-        EngineServer(ENVIRONMENT, side, "stt", settings, [0]) as server,
-        Clients(server, side, "stt", [0, 0]) as clients,
+        EngineServer(ENVIRONMENT, side, "stt", settings, CORES) as server,
+        Clients(server, side, "stt", [CORES[0], CORES[-1]]) as clients,
     ):
         await clients.add(3)
         seen = await clients.measure(6.0)
@@ -113,8 +115,8 @@ async def test_speakers_are_answered_by_both_sides(folder: Path, side):
 async def test_listeners_are_spoken_to_by_both_sides(folder: Path, side):
     settings = {"model": str(folder / "tts"), "slots": 3, "device": "cpu", "dtype": "float32", "front_ends": 1}
     async with (
-        EngineServer(ENVIRONMENT, side, "tts", settings, [0]) as server,
-        Clients(server, side, "tts", [0]) as clients,
+        EngineServer(ENVIRONMENT, side, "tts", settings, CORES) as server,
+        Clients(server, side, "tts", [CORES[-1]]) as clients,
     ):
         await clients.add(2)
         seen = await clients.measure(2.0)
@@ -129,5 +131,5 @@ async def test_listeners_are_spoken_to_by_both_sides(folder: Path, side):
 async def test_a_server_that_does_not_start_says_why(folder: Path, tmp_path: Path):
     settings = {"model": str(tmp_path), "slots": 1, "device": "cpu", "dtype": "float32", "front_ends": 1}
     with pytest.raises(RuntimeError, match=r"the engine did not start: .*config\.json"):
-        async with EngineServer(ENVIRONMENT, "ours", "stt", settings, [0]):
+        async with EngineServer(ENVIRONMENT, "ours", "stt", settings, CORES):
             pass
