@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,14 @@ Location = tuple[Any, ...]
 
 
 class SettingsError(ValueError):
-    """The settings cannot be used; its text is one line, fit to show to the operator."""
+    """The settings cannot be used; its text is one line, fit to show to the operator.
 
-    def __init__(self, message: str) -> None:
+    ``problems`` has a line for each thing that is wrong, where the text is only of the first.
+    """
+
+    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
         super().__init__(" ".join(message.split()))
+        self.problems = [" ".join(problem.split()) for problem in problems] or [str(self)]
 
 
 @dataclass(slots=True)
@@ -126,8 +130,9 @@ def load_settings(
     except ValidationError as e:
         # A misspelt key may be the one that another line calls missing.
         errors = sorted(e.errors(include_url=False), key=lambda error: error["type"] != "extra_forbidden")
-        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise SettingsError(_explain(errors[0], layers) + more) from None
+        problems = [_explain(error, layers) for error in errors]
+        more = f" (and {len(errors) - 1} more; check lists them)" if len(errors) > 1 else ""
+        raise SettingsError(problems[0] + more, problems) from None
     _check_lesson(settings, layers)
     _check_engines(settings, layers)
     return settings

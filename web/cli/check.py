@@ -18,7 +18,7 @@ from pipeline.settings.load import DEFAULT_CONFIG, ROOT, SettingsError, load_set
 from pipeline.settings.tree import LogSettings, Settings
 from web.cli.check_engines import engine_findings
 from web.cli.finding import Finding
-from web.cli.listen import bind, require_token
+from web.cli.listen import bind, look_at_door_ports, require_token
 from web.tls import certificate_files, needs_renewal, own_names
 
 # Module: the package that brings it. Only what every set-up needs.
@@ -59,7 +59,7 @@ def findings(config: Path | None, overrides: dict[str, Any]) -> Iterator[Finding
         yield Finding("configuration", "ok", str(config or DEFAULT_CONFIG))
         yield from (Finding("old variable", "note", note, "docs/gpu.md lists them") for note in old_names(config))
     except SettingsError as e:
-        yield Finding("configuration", "problem", str(e), "docs/configuration.md lists every key")
+        yield from (Finding("configuration", "problem", text, "docs/configuration.md lists every key") for text in e.problems)
     yield from _modules("packages", MODULES)
     yield _models()
     if settings is not None:
@@ -83,6 +83,8 @@ def _of_settings(settings: Settings) -> Iterator[Finding]:
     yield from engine_findings(settings)
     yield _attempt("access", lambda: _access(settings), "or listen on 127.0.0.1 only")
     yield _attempt("port", lambda: _port(settings), "--port takes another one")
+    if settings.phone.audiosocket.port is not None or settings.phone.sip.port is not None:
+        yield _attempt("telephones", lambda: ", ".join(look_at_door_ports(settings)), "docs/phone.md")
     yield _attempt("data_dir", lambda: _data_dir(settings), "data_dir or PARLEY_DATA_DIR names another folder")
     yield _attempt("lessons", lambda: _lessons(settings), "docs/lessons.md says how a lesson is written")
     if settings.server.https:

@@ -96,3 +96,34 @@ def next_free_port(family: socket.AddressFamily, address: str, port: int, tries:
             continue
         return candidate
     return None
+
+
+def look_at_door_ports(settings: Settings) -> list[str]:
+    """Bind the ports of the telephones' doors that are on, and let them go: what the app would fail on, seen before it starts.
+
+    Returns what was found free: "AudioSocket on 127.0.0.1 port 9092".
+
+    Raises:
+        SettingsError: a port is taken or not permitted, or the address is not this machine's.
+    """
+    phone, free = settings.phone, []
+    for name, section, kind, host, port in (
+        ("AudioSocket", "phone.audiosocket", socket.SOCK_STREAM, phone.audiosocket.host, phone.audiosocket.port),
+        ("SIP", "phone.sip", socket.SOCK_DGRAM, phone.sip.host, phone.sip.port),
+    ):
+        if port is None:
+            continue
+        try:
+            found = socket.getaddrinfo(host, port, type=kind, flags=socket.AI_PASSIVE)
+            with socket.socket(found[0][0], kind) as probe:
+                if kind is socket.SOCK_STREAM:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(found[0][4])
+                if kind is socket.SOCK_STREAM:
+                    probe.listen(1)
+        except OSError as e:
+            what = f"{section}.host" if isinstance(e, socket.gaierror) or e.errno == errno.EADDRNOTAVAIL else f"{section}.port"
+            reason = "is taken" if e.errno == errno.EADDRINUSE else f"cannot be listened on: {(e.strerror or str(e)).lower()}"
+            raise SettingsError(f"{what}: {port} on {host} {reason}") from None
+        free.append(f"{name} on {host} port {port}")
+    return free

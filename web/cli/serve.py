@@ -13,7 +13,7 @@ from pipeline.settings.load import SettingsError, load_settings, old_names, prep
 from pipeline.settings.tree import Settings
 from web.cli.banner import banner
 from web.cli.lesson import lesson_settings, read_own_lessons
-from web.cli.listen import bind, is_loopback, require_token
+from web.cli.listen import bind, is_loopback, look_at_door_ports, require_token
 from web.tls import certificate_files, lan_addresses
 
 
@@ -40,6 +40,7 @@ def serve(config: Path | None, overrides: dict[str, Any]) -> None:
         logger.info(note)
     for problem in memory_problems(settings):
         logger.warning("GPU memory: {}", problem)
+    look_at_door_ports(settings)
     with bind(settings.server.host, settings.server.port) as listener:
         _run(settings, listener, certificate)
 

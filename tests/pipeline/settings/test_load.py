@@ -148,7 +148,7 @@ def test_the_place_named_is_the_one_that_counts(load: Load) -> None:
 
 
 def test_several_mistakes_are_counted(load: Load) -> None:
-    with pytest.raises(SettingsError, match=r"\(and 1 more\)$"):
+    with pytest.raises(SettingsError, match=r"\(and 1 more; check lists them\)$"):
         load("server: {port: x}\nlog: {level: x}")
 
 

@@ -155,6 +155,15 @@ def test_check_of_a_broken_file_is_a_table_without_traceback(tmp_path: Path) -> 
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_check_lists_everything_that_is_wrong_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("server: {prot: 1}\nlimits: {max_calls: many}")
+    done = run(tmp_path, "check", "--config", "my.yaml", "--json")
+    details = [row["detail"] for row in json.loads(done.stdout)["checks"] if row["name"] == "configuration"]
+    assert len(details) == 2
+    assert "server.prot: unknown key" in details[0]
+    assert "limits.max_calls: must be a whole number" in details[1]
+
+
 # serve
 
 

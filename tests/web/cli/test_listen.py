@@ -9,7 +9,7 @@ import pytest
 from pipeline.settings.load import SettingsError
 from pipeline.settings.tree import Settings
 from web.cli.banner import banner, url
-from web.cli.listen import bind, is_loopback, require_token, resolve
+from web.cli.listen import bind, is_loopback, look_at_door_ports, require_token, resolve
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,26 @@ def test_bound_socket_answers_at_once_and_cannot_be_bound_again() -> None:
         socket.create_connection(("127.0.0.1", port)).close()
         with pytest.raises(SettingsError, match=rf"server\.port: {port} on 127\.0\.0\.1 is taken"):
             bind("127.0.0.1", port)
+
+
+def telephones(**phone: object) -> Settings:
+    return Settings.model_validate({"phone": phone})
+
+
+def test_ports_of_telephones_are_looked_at_before_the_app_takes_them() -> None:
+    assert look_at_door_ports(Settings()) == [], "both are off"
+    with bind("127.0.0.1", 0) as taken, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        tcp_port, udp_port = taken.getsockname()[1], udp.getsockname()[1]
+        with pytest.raises(SettingsError, match=rf"phone\.audiosocket\.port: {tcp_port} on 127\.0\.0\.1 is taken"):
+            look_at_door_ports(telephones(audiosocket={"port": tcp_port}))
+        with pytest.raises(SettingsError, match=rf"phone\.sip\.port: {udp_port} on 127\.0\.0\.1 is taken"):
+            look_at_door_ports(telephones(sip={"port": udp_port, "peers": ["127.0.0.1"]}))
+    both = telephones(audiosocket={"port": tcp_port}, sip={"port": udp_port, "peers": ["127.0.0.1"]})
+    for _ in range(2):  # They are let go.
+        assert look_at_door_ports(both) == [f"AudioSocket on 127.0.0.1 port {tcp_port}", f"SIP on 127.0.0.1 port {udp_port}"]
+    with pytest.raises(SettingsError, match=r"phone\.audiosocket\.host: .* cannot be listened on"):
+        look_at_door_ports(telephones(audiosocket={"port": 0, "host": "192.0.2.1"}))
 
 
 def test_url() -> None:
