@@ -17,10 +17,12 @@ CLIENT_SOURCES := $(shell find $(CLIENT) \( -name node_modules -o -name dist -o 
 # over. tests/sharing.py says who takes which file, and how many talk at once.
 WORKERS ?= $(if $(filter-out 1 2 3,$(shell nproc 2>/dev/null || echo 1)),4,1)
 TESTS := $(PYTHON) -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadfile) $(ARGS)
-# The engines' tests compute all the time and run beside the others, on one core; what they say is shown at the end.
+# The engines' tests compute all the time and run beside the others, on one core; what they say is shown at the end. They and
+# lint give way to calls in real time.
+GIVING_WAY := nice -n 10
 ENGINES_LOG := .make/engines-tests.log
 ENGINES_PATHS := $(if $(filter tests/%,$(ARGS)),$(filter tests/engines/model%,$(ARGS)),tests/engines/model)
-ENGINES_TESTS := OMP_NUM_THREADS=1 .venv-engines-test/bin/python -m pytest $(ENGINES_PATHS) $(filter-out tests/%,$(ARGS))
+ENGINES_TESTS := OMP_NUM_THREADS=1 $(GIVING_WAY) .venv-engines-test/bin/python -m pytest $(ENGINES_PATHS) $(filter-out tests/%,$(ARGS))
 WITH_ENGINES := $(if $(filter 0,$(ENGINES)),,$(ENGINES_PATHS))
 
 # Only a missing .venv needs a search for a Python; an unfit machine then gets one line instead of a failed rule.
@@ -56,9 +58,9 @@ endif
 	@if [ -f $(CLIENT)/package.json ]; then cd $(CLIENT) && $(NPM) test --if-present; fi
 
 lint: .make/dev .make/client ## style and types
-	$(PYTHON) -m ruff check .
-	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy
+	$(GIVING_WAY) $(PYTHON) -m ruff check .
+	$(GIVING_WAY) $(PYTHON) -m ruff format --check .
+	$(GIVING_WAY) $(PYTHON) -m mypy
 	@if [ -f $(CLIENT)/package.json ]; then cd $(CLIENT) && $(NPM) run --if-present typecheck; fi
 
 bench: .make/dev $(PAGE) ## measure beside a peer (options: ARGS="latency --quick")
