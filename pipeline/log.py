@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, TextIO
@@ -29,8 +30,25 @@ _TEXT = (
 _QUIET = dict.fromkeys(("aioice", "aiortc", "httpx", "httpcore", "uvicorn.error"), logging.WARNING)
 
 
+# What lets somebody in, as libraries write it at DEBUG: headers, addresses, and messages in JSON.
+_SECRETS = re.compile(
+    r"""( \bauthorization['"]?\s*[:,]\s*b?['"]?(?:\w+[ ])?  # a header, with its scheme
+        | \bparley_session=                                # the cookie of a login
+        | [?&](?:token|resume)=                            # in an address
+        | \bopenai-insecure-api-key\.                      # in a subprotocol
+        | "(?:resume_)?token"\s*:\s*"
+        )[^\s"'&;,]+""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def without_secrets(text: str) -> str:
+    """``text`` with an ellipsis for each token, key and cookie in it that is recognised by what stands before it."""
+    return _SECRETS.sub(r"\1…", text)
+
+
 class _ToLoguru(logging.Handler):
-    """Hands a record of the standard ``logging`` to loguru, under the name and line that wrote it."""
+    """Hands a record of the standard ``logging`` to loguru, without secrets, under the name and line that wrote it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -41,7 +59,7 @@ class _ToLoguru(logging.Handler):
         def named(target: Record) -> None:
             target["name"], target["function"], target["line"] = record.name, record.funcName, record.lineno
 
-        logger.patch(named).opt(exception=record.exc_info).log(level, "{}", record.getMessage())
+        logger.patch(named).opt(exception=record.exc_info).log(level, "{}", without_secrets(record.getMessage()))
 
 
 def setup_logging(settings: LogSettings, stream: TextIO | None = None) -> None:

@@ -15,7 +15,7 @@ from typing import Literal
 import pytest
 from loguru import logger
 
-from pipeline.log import setup_logging
+from pipeline.log import setup_logging, without_secrets
 from pipeline.settings.tree import LogSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,3 +117,30 @@ def test_pipecat_is_imported_without_its_banner() -> None:
     code = "from pipeline.log import import_quietly; import_quietly(); import pipecat"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+SECRETS = (
+    "< authorization: Bearer S3CRET",
+    "< Authorization: S3CRET",
+    "[(b'Authorization', b'Basic S3CRET'), (b'Host', b'x')]",
+    "> set-cookie: parley_session=S3CRET; HttpOnly",
+    "< cookie: other=1; parley_session=S3CRET",
+    '127.0.0.1:1 - "GET /status?token=S3CRET HTTP/1.1" 401',
+    "< GET /ws/rtvi?level=beginner&resume=S3CRET HTTP/1.1",
+    "< sec-websocket-protocol: realtime, openai-insecure-api-key.S3CRET",
+    """< TEXT '{"type":"resume","token":"S3CRET"}' [37 bytes]""",
+    """> TEXT '{"type":"connected","resume_token": "S3CRET","level":"beginner"}'""",
+)
+
+
+@pytest.mark.parametrize("line", SECRETS)
+def test_libraries_write_no_secrets(line: str) -> None:
+    stream = start("json", "DEBUG")
+    logging.getLogger("uvicorn.error").debug(line)
+    (row,) = (json.loads(written) for written in stream.getvalue().splitlines())
+    assert row["message"] == line.replace("S3CRET", "…")
+
+
+@pytest.mark.parametrize("line", ["max_tokens=200", "the token is wrong", '{"tokens": 3}', "author: me", "a session resumed"])
+def test_what_is_no_secret_stays(line: str) -> None:
+    assert without_secrets(line) == line
