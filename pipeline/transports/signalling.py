@@ -30,8 +30,6 @@ from pipeline.transports.webrtc_connection import BadOffer, IceCandidate
 __all__ = ["Answer", "BadOffer", "IceCandidate", "Signalling", "UnknownPeer", "turn_credentials"]
 
 MAX_CANDIDATES = 64
-MAX_SDP_CHARS = 65_536
-"""Browsers offer some kilobytes. A megabyte of candidates or sections would hold the event loop for a second."""
 T = TypeVar("T")
 
 
@@ -120,8 +118,6 @@ class Signalling:
             BadOffer: when the offer cannot be used.
             UnknownPeer: when ``pc_id`` is not, or no longer, open.
         """
-        if len(sdp) > MAX_SDP_CHARS:
-            raise BadOffer(f"an SDP of {len(sdp)} characters is over the limit of {MAX_SDP_CHARS}")
         if pc_id is not None:
             return await self._renegotiate(self._find(pc_id), pc_id, sdp, kind, restart_pc)
         if self._closing:

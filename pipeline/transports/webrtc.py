@@ -16,6 +16,7 @@ from pipeline.messages import OUTPUT_RATE_HZ, ClientMessage, Error, Ping, Playou
 from pipeline.metrics.reception import ReceptionExporter
 from pipeline.settings.tree import WebRTCSettings
 from pipeline.transports.base import CommandHandler, LostHandler
+from pipeline.transports.bucket import Bucket
 from pipeline.transports.inbox import Inbox
 from pipeline.transports.timing import CaptureClock, PlayoutLedger
 from pipeline.transports.webrtc_capture import AudioCapture, Reception
@@ -48,7 +49,11 @@ _TIMER_LATE_S = 0.01
 _TIMER_PUT_OFF_S = 0.005
 _MAX_UNSENT = 256
 _MAX_RECEIVED = 256
+STRIKES, STRIKES_PER_S = 100, 5.0
+"""Bad messages, and good ones that come too fast, that are forgiven at once and per second."""
+MESSAGES, MESSAGES_PER_S = 400, 100.0
 _TOO_MANY = "too many messages at a time: this one was dropped"
+_ABUSE = "too many bad messages"
 
 
 class WebRTCTransport:
@@ -94,6 +99,10 @@ class WebRTCTransport:
         self._settings = settings
         self._ice_servers = list(ice_servers)
         self._detach_after_s = detach_after_s
+        self._strikes = Bucket(STRIKES, STRIKES_PER_S)
+        self._messages = Bucket(MESSAGES, MESSAGES_PER_S)
+        self._expelled = False
+        self._told_at = float("-inf")  # when it was last said that messages come too fast
         self._unsent: deque[ServerMessage | dict[str, Any]] = deque(maxlen=_MAX_UNSENT)
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch_task: asyncio.Task[None] | None = None
@@ -273,10 +282,16 @@ class WebRTCTransport:
             self._lose("the connection failed" if state == "failed" else "the client hung up")
 
     def _take_message(self, raw: str | bytes) -> None:
+        if self._expelled:
+            return
         now = time.monotonic()
         self._alive_at = now
         if self._spoke_at is None:
             self._spoke_at = now
+        if not self._messages.take(now):
+            # Not even read: there is no way to have a data channel wait.
+            self._strike(None, now)
+            return
         before = self._dialogue.language
         received = self._dialogue.read(raw)
         if self._dialogue.language != before:
@@ -285,7 +300,7 @@ class WebRTCTransport:
             case Keepalive():
                 pass
             case Refused(reason):
-                self._post(Error(message=reason))
+                self._strike(reason, now)
             case Rtvi(message):
                 self._client_ready = self._client_ready or message["type"] == "client-ready"
                 if not self._rtvi.put(message):
@@ -303,6 +318,25 @@ class WebRTCTransport:
                 if not self._commands.put(message):
                     self._post(Error(message=_TOO_MANY))
         self._check_ready()
+
+    def _strike(self, reason: str | None, now: float) -> None:
+        """A message that means nothing, or (without a reason) one too many. Who sends little else is hung up on."""
+        if not self._strikes.take(now):
+            self._expelled = True
+            if self._dialogue.language == "unknown":
+                self._dialogue.language = "plain"
+                self._language_known()
+            self._post(Error(message=_ABUSE))
+            self._spawn(self._expel())
+        elif reason is not None:
+            self._post(Error(message=reason))
+        elif now - self._told_at >= 1.0:
+            self._told_at = now
+            self._post(Error(message=f"too many messages: {MESSAGES_PER_S:g} a second are allowed"))
+
+    async def _expel(self) -> None:
+        await self._peer.flush(FLUSH_TIMEOUT_S)
+        self._lose(_ABUSE)
 
     def _take_report(self, report: Playout, now: float) -> None:
         if (report.rtp_timestamp is None) == (report.sample is None):

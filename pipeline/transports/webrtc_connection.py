@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pipeline.transports import aiortc_private
 from pipeline.transports.webrtc_track import OutputTrack
 
-MAX_SDP_CHARS = 100_000
+MAX_SDP_CHARS = 65_536
 MAX_MESSAGE_CHARS = 65_536
 MAX_UNSENT_BYTES = 1_000_000
 _CLOSE_TIMEOUT_S = 5.0

@@ -12,8 +12,17 @@ from tests.running_server import RunningServer, own_server, server  # noqa: F401
 
 @pytest.fixture(scope="session")
 def server_env() -> dict[str, str]:
-    """Nobody is turned away for coming often, and sessions whose client is gone do not wait for long."""
+    """Nobody is turned away for coming often, and sessions whose client is gone do not wait for long. All doors are open."""
     return {
+        "PARLEY_PHONE__PUBLIC_URL": "https://tutor.example.org",
+        "PARLEY_PHONE__RETURN_WITHIN_S": "1",
+        "PARLEY_PHONE__AUDIOSOCKET__PORT": "0",
+        "PARLEY_PHONE__TWILIO__AUTH_TOKEN": "0" * 32,
+        "PARLEY_PHONE__TELNYX__PUBLIC_KEY": "A" * 43 + "=",
+        "PARLEY_PHONE__PLIVO__AUTH_TOKEN": "0" * 32,
+        "PARLEY_PHONE__VONAGE__SIGNATURE_SECRET": "0" * 32,
+        "PARLEY_PHONE__EXOTEL__STREAM_KEY": "a-stream-key",
+        "PARLEY_PHONE__EXOTEL__STREAM_TOKEN": "a-stream-token",
         "PARLEY_SERVER__SESSION_RATE_PER_MINUTE": "100000",
         "PARLEY_SESSION__RESUME_FOR_S": "1",
         "PARLEY_LIMITS__MAX_CALLS": "40",
