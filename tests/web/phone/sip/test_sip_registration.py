@@ -138,6 +138,13 @@ def test_too_brief_a_time_is_made_longer(account):
     assert account.pass_time(1.2) == [1.0]
 
 
+def test_a_longer_time_and_then_a_password(account):
+    assert account.answer(423, "Min-Expires: 600") == 1
+    assert account.answer(401, CHALLENGE.format("n1")) == 1
+    account.answer(200, CONTACT.format(600))
+    assert account.registration.state == "registered"
+
+
 @pytest.mark.parametrize("least", ["", "Min-Expires: 60", "Min-Expires: x", "Min-Expires: 99999999999"])
 def test_a_423_that_makes_no_sense_is_a_failure(account, least):
     assert account.answer(423, *([least] if least else [])) == 0

@@ -73,6 +73,7 @@ class Registration:
         self._proxy = False
         self._count = 0
         self._tries = 0
+        self._proved = False
         self._failures = 0
         self._pending: Resending | None = None
         self._next_at: float | None = None
@@ -85,13 +86,14 @@ class Registration:
 
     def begin(self, local: Address, now: float) -> list[bytes]:
         """Register. ``local`` is this side's address, as the registrar is to know it."""
-        self._local, self._tries = local, 0
+        self._local, self._tries, self._proved = local, 0, False
         return [self._request(now)]
 
     def end(self, now: float) -> list[bytes]:
         """Sign off, where there is anything to sign off from."""
         known = self.state == "registered" or (self.state == "trying" and self._failures == 0)
-        self._ending, self._next_at, self._pending, self.state, self._tries = True, None, None, "off", 0
+        self._ending, self._next_at, self._pending, self.state = True, None, None, "off"
+        self._tries, self._proved = 0, False
         return [self._request(now)] if known and self._cseq else []
 
     def tick(self, now: float) -> list[bytes]:
@@ -140,12 +142,11 @@ class Registration:
         challenge = digest.strongest(response.headers.lines("Proxy-Authenticate" if proxy else "WWW-Authenticate"))
         if challenge is None:
             return self._fail(now, "the registrar asks for a proof that Parley cannot give")
-        # The same nonce twice: the password is wrong. Another one, or an old one: only the nonce was.
-        refused = self._challenge is not None and not challenge.stale and challenge.nonce == self._challenge.nonce
-        if refused or self._tries >= MAX_TRIES - 1 or (self._tries and not challenge.stale):
+        # A proof with the nonce of just now was not believed: the password is wrong. One of before may be too old.
+        if (self._proved and not challenge.stale) or self._tries >= MAX_TRIES - 1:
             self._challenge = None
             return self._fail(now, "the registrar refuses user or password", LONGEST_WAIT_S / 10)
-        self._challenge, self._proxy, self._count = challenge, proxy, 0
+        self._challenge, self._proxy, self._count, self._proved = challenge, proxy, 0, True
         self._tries += 1
         return [self._request(now)]
 

@@ -1,0 +1,92 @@
+"""Whole calls with the embedded engines from a real SIP telephone, baresip: it is understood, answered, and hung up on."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.running_server import RunningServer
+from tests.web.phone.sip.baresip import calling
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server that telephones call."""
+    env = {"PARLEY_TTS__ESPEAK__RATE_WPM": "250", "PARLEY_PHONE__SIP__PORT": "0"}
+    running = RunningServer(tmp_path_factory.mktemp("sip") / "data", env).start()
+    yield running
+    assert running.stop() == 0
+
+
+def port_of(server: RunningServer) -> int:
+    found = re.search(r"listening: SIP on 127\.0\.0\.1:(\d+)/udp", server.log.read_text())
+    assert found is not None
+    return int(found[1])
+
+
+async def ask(server: RunningServer, path: str) -> Any:
+    return await asyncio.to_thread(server.get, path)
+
+
+async def newest(server: RunningServer) -> str:
+    sessions = (await ask(server, "/api/sessions"))["items"]
+    assert sessions[0]["door"] == "phone"
+    return str(sessions[0]["id"])
+
+
+async def until_turns(server: RunningServer, session_id: str, count: int) -> Any:
+    for _ in range(600):
+        kept = await ask(server, f"/api/sessions/{session_id}")
+        if len(kept["turns"]) >= count:
+            return kept
+        await asyncio.sleep(0.1)
+    raise AssertionError([(t["role"], t["text"]) for t in kept["turns"]])
+
+
+async def until_ended(server: RunningServer, session_id: str) -> Any:
+    await asyncio.to_thread(server.wait_for, lambda: not server.get(f"/api/sessions/{session_id}")["live"], "the end")
+    return await ask(server, f"/api/sessions/{session_id}/report")
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
+async def test_a_spoken_call_from_greeting_to_report(server, flite_wav, tmp_path, codec):
+    async with calling(tmp_path, server, port_of(server), codec=codec) as call:
+        session_id = await newest(server)
+        await until_turns(server, session_id, 1)
+        await call.say(flite_wav("my name is anna"))
+        kept = await until_turns(server, session_id, 3)
+        assert [t["role"] for t in kept["turns"]][:3] == ["tutor", "learner", "tutor"]
+        assert "name" in kept["turns"][1]["text"].lower()
+        await call.do("sndcode", "#")
+        await call.until_said("session closed|terminated")
+        assert (await until_ended(server, session_id)).keys() >= {"grammar_score", "mistakes"}
+    assert f"Set audio decoder: {codec} 8000Hz" in call.log.read_text(errors="replace")
+    assert call.voiced_s > 2.0, "the tutor was heard"
+    assert np.abs(call.samples).max() > 3_000
+
+
+async def test_a_caller_who_hangs_up_gets_a_report(server, tmp_path):
+    async with calling(tmp_path, server, port_of(server)) as call:
+        session_id = await newest(server)
+        await until_turns(server, session_id, 1)
+        await call.do("hangup")
+        assert (await until_ended(server, session_id)).keys() >= {"grammar_score"}
+
+
+async def test_a_call_that_was_on_hold_goes_on(server, tmp_path):
+    async with calling(tmp_path, server, port_of(server)) as call:
+        session_id = await newest(server)
+        await until_turns(server, session_id, 1)
+        await call.do("hold")
+        await call.do("sndcode", "0")
+        await call.do("resume")
+        before = call.voiced_s
+        await call.do("sndcode", "0")
+        await call.until(lambda: call.voiced_s > before + 0.5, "the last line is said again")
+        await call.do("hangup")
+        await until_ended(server, session_id)
