@@ -24,6 +24,7 @@ from pipeline.engine_manager.manager import EngineManager, StartFailed
 from pipeline.loading import LoadFailed
 from pipeline.sessions import SessionManager
 from pipeline.settings.tree import Settings
+from pipeline.store.database import StoreError
 from pipeline.transports.signalling import Signalling
 from pipeline.transports.webrtc_warmup import warm_up
 from web import problems
@@ -202,6 +203,10 @@ async def _load(state: WebState) -> None:
         await state.sessions.start()
     except LoadFailed as e:
         logger.error("no calls until the engines are loaded (POST /models/load): {}", e)
+    except StoreError as e:
+        # A damaged or locked database: its text says what to do, and where in the code it was met does not help.
+        state.start_error = str(e)
+        logger.error("loading failed: {}", e)
     except Exception as e:
         state.start_error = f"{type(e).__name__}: {e}"
         logger.opt(exception=e).error("loading failed")
