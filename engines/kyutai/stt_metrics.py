@@ -1,4 +1,8 @@
-"""What the speech-to-text engine tells of itself to Prometheus: ``kyutai_stt_…``."""
+"""What the speech-to-text engine tells of itself to Prometheus.
+
+With those of every batched engine: ``kyutai_stt_slots_used``, ``kyutai_stt_slots``, ``kyutai_stt_queue``,
+``kyutai_stt_headroom``, ``kyutai_stt_step_seconds`` and ``kyutai_stt_rows``.
+"""
 
 from __future__ import annotations
 

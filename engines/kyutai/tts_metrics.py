@@ -1,4 +1,8 @@
-"""What the text-to-speech engine tells of itself to Prometheus: ``kyutai_tts_…``."""
+"""What the text-to-speech engine tells of itself to Prometheus.
+
+With those of every batched engine: ``kyutai_tts_slots_used``, ``kyutai_tts_slots``, ``kyutai_tts_queue``,
+``kyutai_tts_headroom``, ``kyutai_tts_step_seconds`` and ``kyutai_tts_rows``.
+"""
 
 from __future__ import annotations
 
