@@ -17,14 +17,13 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from loguru import logger
 from pipecat.processors.aggregators.llm_context import LLMContext
 
-from agent.analysis.mistakes import stands, together
-from agent.record import CallRecord, Correction, Level, Source, Turn, TurnMetrics, Word
+from agent.record import CallRecord, Correction, Level
 from agent.tutor import TutorReply
 from pipeline.analyst import Analyst
 from pipeline.call import BuildFailed, Call
@@ -35,8 +34,6 @@ from pipeline.messages import (
     Analysis,
     ClientMessage,
     Connected,
-    CorrectionItem,
-    Corrections,
     EndConversation,
     Error,
     Interrupt,
@@ -47,27 +44,22 @@ from pipeline.messages import (
     SetOptions,
     Suggestions,
     TextInput,
-    TurnAnalysis,
 )
 from pipeline.metrics import prometheus
 from pipeline.models import SharedModels
 from pipeline.observing.reply import Reply
 from pipeline.options import BadOption, CallOptions
+from pipeline.record_writer import RecordWriter
 from pipeline.recording.archive import Archive
 from pipeline.recording.recorder import SessionRecorder
 from pipeline.settings.tree import Settings
-from pipeline.store.journal import CallJournal, Journal
+from pipeline.store.journal import Journal
 from pipeline.stt.once import recognise_once
 from pipeline.stt.recognition import Recognition
 from pipeline.transports.base import CallTransport, LostHandler
 from pipeline.turns.endpoint import Pace
 from pipeline.wall_clock import WallClock
 
-KEPT_WITHIN_S = 0.25
-"""How long an answer that has begun to be spoken waits for the turn that it answers to be durable, where the disk is usually
-prompt."""
-WRITTEN_WITHIN_S = 1.0
-"""How long the end of a session waits until its record is durable; afterwards it is written while nobody waits."""
 REPLIES_KEPT = 32
 FAREWELL_WITHIN_S = 20.0
 """A farewell that takes longer than this is left off."""
@@ -151,7 +143,7 @@ class Session:
         self._ended = asyncio.Event()
         self._on_ended = on_ended
         self._report: dict[str, Any] | None = None
-        self._journal: CallJournal | None = None
+        self.writer = RecordWriter(self.record, services.analyst, send=self.send, spawn=self._spawn)
         self._uploading = False
         self._recorder: SessionRecorder | None = None
         if record and services.recordings is not None and services.settings.recording.enabled:
@@ -226,8 +218,7 @@ class Session:
             resumed = self.state == "detached" or self._call is not None
             self._stop_timer()
             await self._drop_call("replaced by a new connection")
-            if self._journal is None:
-                self._journal = self.services.journal.open(self.record)
+            if self.writer.open(self.services.journal):
                 prometheus.CALLS.labels(self.record.door).inc()
             call = Call(self, transport, resumed=resumed)
             if self._recorder is not None:
@@ -334,8 +325,7 @@ class Session:
                 self._spawn(self._end_quietly("ended by the learner"))
             case SetLevel(level=level):
                 self.call_state.level = self.record.level = level
-                if self._journal is not None:
-                    self._journal.update(level=level)
+                self.writer.update(level=level)
             case SetOptions():
                 # Kept by the session, so that a connection that is taken up again has them too.
                 state, ranges = self.call_state, self.services.settings.options
@@ -352,8 +342,7 @@ class Session:
                 self.call_state.lesson = self.record.lesson = lesson
                 self.call_state.expected, self.call_state.careful = [], []
                 self.lesson_done = False
-                if self._journal is not None:
-                    self._journal.update(lesson=lesson)
+                self.writer.update(lesson=lesson)
                 if call is not None:
                     await call.restart_lesson()
             case TextInput(text=text):
@@ -399,70 +388,10 @@ class Session:
 
     # What the call reports
 
-    def take_turn(
-        self,
-        role: Literal["learner", "tutor"],
-        text: str,
-        *,
-        started_at: float,
-        ended_at: float,
-        words: list[Word] | None = None,
-        interrupted: bool = False,
-        typed: bool = False,
-        source: Source = "live",
-        backchannels: list[Word] | None = None,
-    ) -> Turn:
-        """Take a finished turn into the record, and have it written. Nothing waits for the disk."""
-        turn = Turn(
-            index=len(self.record.turns),
-            role=role,
-            text=text,
-            started_at=started_at,
-            ended_at=ended_at,
-            words=words or [],
-            interrupted=interrupted,
-            typed=typed,
-            source=source,
-            backchannels=backchannels or [],
-        )
-        self.record.turns.append(turn)
-        self._keep(turn)
-        prometheus.TURNS.labels(role).inc()
-        if role == "learner":
-            self._spawn(self._analyse(turn))
-        return turn
-
-    def amend_turn(self, turn: Turn) -> None:
-        """A turn of the record has changed: have it written anew."""
-        self._keep(turn)
-        if turn.role == "learner":
-            self._spawn(self._analyse(turn))
-
-    async def kept(self) -> None:
-        """Wait until what was said is durable: at most ``KEPT_WITHIN_S``, and not for a disk that is known to be late."""
-        if self._journal is not None:
-            await self._journal.kept(KEPT_WITHIN_S)
-
-    def _keep(self, turn: Turn) -> None:
-        if self._journal is not None:
-            self._journal.add_turn(turn)
-
     async def unheard(self) -> None:
         """The learner spoke, but nothing could be made out."""
         if self._call is not None and self.call_state.answers:
             await self._call.unheard()
-
-    def add_metrics(self, row: TurnMetrics) -> None:
-        """Keep a metrics row (in place of an earlier state of the same turn) and have it written."""
-        kept = replace(row)
-        rows = self.record.metrics
-        position = next((i for i, r in enumerate(rows) if r.turn == row.turn), None)
-        if position is None:
-            rows.append(kept)
-        else:
-            rows[position] = kept
-        if self._journal is not None:
-            self._journal.add_metrics(kept)
 
     def _on_reply(self, reply: TutorReply) -> None:
         if self._call is None:
@@ -476,34 +405,8 @@ class Session:
         self._spawn(self._pass_on(reply))
 
     async def _pass_on(self, reply: TutorReply) -> None:
-        learner = next((t for t in reversed(self.record.turns) if t.role == "learner"), None)
-        if reply.corrections and learner is not None:
-            theirs = [Correction(c.original, c.correction, c.explanation) for c in reply.corrections]
-            # The checker may have been first; what the lesson says of the same words goes before.
-            await self._correct(learner, together(replace(learner, corrections=theirs), learner.corrections))
+        await self.writer.correct_last(Correction(c.original, c.correction, c.explanation) for c in reply.corrections)
         await self.send(Suggestions(items=list(reply.suggestions)))
-
-    async def _analyse(self, turn: Turn) -> None:
-        """Tell of a turn of the learner what is sure, while the call goes on."""
-        found = await self.services.analyst.insight(turn)
-        if found is None or self.state == "ended":
-            return
-        corrections = together(turn, [Correction(**item) for item in found["corrections"]])
-        if corrections != turn.corrections:
-            await self._correct(turn, corrections)
-        if found["levels"]:
-            await self.send(TurnAnalysis(turn=turn.index, levels=found["levels"], notable=found["notable"]))
-
-    async def _correct(self, turn: Turn, corrections: list[Correction]) -> None:
-        turn.corrections = corrections
-        self._keep(turn)
-        items = [
-            CorrectionItem(original=c.original, correction=c.correction, explanation=c.explanation)
-            for c in corrections
-            if stands(c, turn)
-        ]
-        if items:
-            await self.send(Corrections(turn=turn.index, items=items))
 
     # The end
 
@@ -528,8 +431,7 @@ class Session:
                     logger.exception("the report could not be made")
                     self._report = {"notes": ["The report could not be made."]}
                 await self.send(Analysis(data=self._report))
-                if self._journal is not None:
-                    self._journal.close(ended_at=self.record.ended_at, reason=reason, report=self._report)
+                self.writer.close(ended_at=self.record.ended_at, reason=reason, report=self._report)
                 transport, self._transport = self._transport, None
                 if transport is not None:
                     transport.on_command = transport.on_lost = transport.on_ready = None
@@ -542,8 +444,7 @@ class Session:
         # The place is free before the client learns that the call is over, so that it may dial again at once.
         if self._on_ended is not None:
             self._on_ended(self)
-        if self._journal is not None:
-            await self._journal.written(WRITTEN_WITHIN_S)
+        await self.writer.written()
         self._ended.set()
         if transport is not None:
             await transport.close(1000, reason)
@@ -565,8 +466,7 @@ class Session:
             if call is not None:
                 await call.stop()
             await self._end_recording(keep=False)
-            if self._journal is not None:
-                self._journal.close(ended_at=self.now(), reason="replaced by a resumed session", report=None)
+            self.writer.close(ended_at=self.now(), reason="replaced by a resumed session", report=None)
             self._set_state("ended")
             self._ended.set()
         if self._on_ended is not None:

@@ -157,7 +157,7 @@ class Learner:
             self._watch.heard_learner(time.monotonic())
             words = uploaded if uploaded is not None else [] if typed else self._segments.words()
             spoken_here = not typed and uploaded is None and self._turn_from_at is not None
-            turn = self._session.take_turn(
+            turn = self._session.writer.take_turn(
                 "learner",
                 text,
                 started_at=self._turn_from_at if spoken_here and self._turn_from_at is not None else now,
@@ -184,7 +184,7 @@ class Learner:
         self._segments.clear()
         turn.words += moved(frame, turn.words[-1].end_s if turn.words else 0.0)
         turn.text = message["content"] = f"{turn.text} {frame.text.strip()}"
-        self._session.amend_turn(turn)
+        self._session.writer.amend_turn(turn)
         await self._session.send(Transcript(text=turn.text, is_final=True))
         return True
 
@@ -196,5 +196,5 @@ class Learner:
         self._segments.clear()
         now = self._session.now()
         started_at = self._turn_from_at if self._turn_from_at is not None else now
-        self._session.take_turn("learner", text, started_at=started_at, ended_at=now, words=words)
+        self._session.writer.take_turn("learner", text, started_at=started_at, ended_at=now, words=words)
         self._conversation.add_recorded(text)

@@ -177,7 +177,7 @@ class CallObserver:
 
     def _on_row(self, row: TurnMetrics) -> None:
         self._exporter.export(row)
-        self._session.add_metrics(row)
+        self._session.writer.add_metrics(row)
         self._spawn(self._session.send(Metrics(row=row.to_dict())))
 
     async def finish(self) -> None:

@@ -117,7 +117,7 @@ class Tutor:
         if reply.turn is not None:
             reply.turn.text, reply.turn.interrupted = text, True
             reply.turn.words = reply.words_until(heard_s)
-            self._session.amend_turn(reply.turn)
+            self._session.writer.amend_turn(reply.turn)
         self._conversation.shorten(reply, text, self.reply)
         return text
 
@@ -169,7 +169,7 @@ class Tutor:
             self._clock.tts_audio(frame.context_id, frame.metadata.get("made_at", time.monotonic()))
         if not reply.kept and reply.must_be_kept(seconds):
             # What is answered is not lost any more. It is written while the answer is made, so this hardly ever waits.
-            await self._session.kept()
+            await self._session.writer.kept()
         reply.audio_s += seconds
 
     def on_words(self, utterance: str, words: list[Word]) -> None:
@@ -259,7 +259,7 @@ class Tutor:
             self._take_turn(reply, text, reply.words_until(heard_s), interrupted=True)
 
     def _take_turn(self, reply: Reply, text: str, words: list[Word], *, interrupted: bool = False) -> None:
-        reply.turn = self._session.take_turn(
+        reply.turn = self._session.writer.take_turn(
             "tutor",
             text,
             started_at=reply.started_at,
@@ -311,4 +311,4 @@ class Tutor:
         elif turns and turns[-1].role == "tutor":
             end_s = turns[-1].words[-1].end_s if turns[-1].words else 0.0
             turns[-1].backchannels.append(backchannel(words, end_s))
-            self._session.amend_turn(turns[-1])
+            self._session.writer.amend_turn(turns[-1])
