@@ -1,11 +1,16 @@
-"""The half of a WebSocket that a door writes to, and how a connection is refused or ended. Every door over one has the same."""
+"""A WebSocket as every door over one has it: how it is accepted, written to, read until it is over, and refused or ended."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
+from loguru import logger
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from pipeline.transports.websocket import CLOSE_TIMEOUT_S
 from web.problems import ProblemError, problem_response
 from web.state import count_session
 
@@ -68,3 +73,36 @@ async def accepted(websocket: WebSocket) -> bool:
         return False
     await websocket.accept()
     return True
+
+
+async def serve_until_closed(
+    reading: Coroutine[Any, Any, str], writer: SocketWriter, finish: Callable[[str, int], Awaitable[None]], *, door: str
+) -> None:
+    """Read until either side closes the socket, and ``finish`` whatever happens.
+
+    ``reading`` returns why it ended; ``finish`` is given that and the code to close with. ``door`` is its name in the log.
+    """
+    reader = asyncio.create_task(reading, name=f"{door} reader")
+    closed = asyncio.create_task(writer.closed.wait(), name=f"{door} closed")
+    try:
+        await asyncio.wait({reader, closed}, return_when=asyncio.FIRST_COMPLETED)
+        # A closed socket ends the reader by itself, unless the client has stalled.
+        await asyncio.wait({reader}, timeout=CLOSE_TIMEOUT_S + 1.0)
+    finally:
+        for task in (reader, closed):
+            task.cancel()
+        outcome, _ = await asyncio.gather(reader, closed, return_exceptions=True)
+        code = 1000
+        if isinstance(outcome, Exception):
+            logger.opt(exception=outcome).error("the {} door failed", door)
+            code = FAILED
+        await finish(outcome if isinstance(outcome, str) else "the connection ended", code)
+
+
+def check_size(message: Message, most_bytes: int) -> None:
+    """Raises ``Expelled`` for a giant message."""
+    data, text = message.get("bytes"), message.get("text")
+    # Characters stand in for the bytes of a text: at most four times too lenient, and cheap.
+    size = len(data) if data is not None else len(text or "")
+    if size > most_bytes:
+        raise Expelled(TOO_BIG, f"a message of {size} bytes is over the limit of {most_bytes}")

@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import Any, cast
+from typing import Any
 
 from fastapi import APIRouter, WebSocket
 from loguru import logger
 from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
-from agent.record import LEVELS, Level
-from pipeline.call import BuildFailed
 from pipeline.engine import AtCapacity, NotLoaded
 from pipeline.messages import (
     EXTRA_CLIENT_TYPES,
@@ -33,12 +31,11 @@ from pipeline.messages import (
     parse_client_message,
     to_wire,
 )
-from pipeline.options import read_options
 from pipeline.session import Session
-from pipeline.sessions import UnknownLesson
 from pipeline.transports.pacing import SpeedMeter
-from pipeline.transports.websocket import CLOSE_TIMEOUT_S, WebSocketTransport
-from web.doors.socket import ABUSE, FAILED, TOO_BIG, TRY_LATER, Expelled, SocketWriter, accepted
+from pipeline.transports.websocket import WebSocketTransport
+from web.doors.socket import ABUSE, FAILED, TRY_LATER, Expelled, SocketWriter, accepted, check_size, serve_until_closed
+from web.doors.wanted import Wanted, attached
 from web.rate import Bucket
 from web.state import state_of
 
@@ -82,7 +79,7 @@ class _Conversation:
         self._transport: WebSocketTransport | None = None
         self._position = 0  # samples sent over this connection before the present transport
         self._session: Session | None = None
-        self._notices: list[str] = []
+        self._wanted = Wanted(self._query, self._state.settings.options)
         self._strikes = Bucket(STRIKES, STRIKES_PER_S)
         self._messages = Bucket(MESSAGES, MESSAGES_PER_S)
         self._chunks = Bucket(CHUNKS, CHUNKS_PER_S)
@@ -91,29 +88,15 @@ class _Conversation:
 
     async def run(self) -> None:
         """Serve the socket until either side closes it."""
-        reader = asyncio.create_task(self._converse(), name="websocket reader")
-        closed = asyncio.create_task(self._sink.closed.wait(), name="websocket closed")
-        try:
-            await asyncio.wait({reader, closed}, return_when=asyncio.FIRST_COMPLETED)
-            # A closed socket ends the reader by itself, unless the client has stalled.
-            await asyncio.wait({reader}, timeout=CLOSE_TIMEOUT_S + 1.0)
-        finally:
-            for task in (reader, closed):
-                task.cancel()
-            results = await asyncio.gather(reader, closed, return_exceptions=True)
-            await self._finish(results[0])
+        await serve_until_closed(self._converse(), self._sink, self._finish, door="WebSocket")
 
-    async def _finish(self, outcome: object) -> None:
-        failed = isinstance(outcome, Exception)
-        if failed:
-            logger.opt(exception=cast(Exception, outcome)).error("the WebSocket door failed")
-        reason = outcome if isinstance(outcome, str) else "the connection ended"
+    async def _finish(self, reason: str, code: int) -> None:
         transport = self._transport
         if transport is not None:
             await transport.lost(reason)
-            await transport.close(FAILED if failed else 1000, reason)
+            await transport.close(code, reason)
         else:
-            await self._sink.close(FAILED if failed else 1000, reason)
+            await self._sink.close(code, reason)
 
     async def _converse(self) -> str:
         """Open the session and read until the client is gone. Returns why it ended."""
@@ -140,7 +123,7 @@ class _Conversation:
         pending: Message | None = None
         token: str | None = self._websocket.scope["state"].get("secrets", {}).get("resume")
         if token is not None and not self._extras:
-            self._notices.append("resume: needs ?extras=1")
+            self._wanted.notices.append("resume: needs ?extras=1")
             token = None
         if token is None and self._extras:
             token, pending = await self._early_resume()
@@ -148,7 +131,7 @@ class _Conversation:
                 raise WebSocketDisconnect(pending.get("code", 1005))
         session = self._state.sessions.by_token(token) if token is not None else None
         if token is not None and session is None:
-            self._notices.append("resume: no session waits for this token; a new one was started")
+            self._wanted.notices.append("resume: no session waits for this token; a new one was started")
         if session is not None:
             await self._attach(session, resumed=session.state != "new" or session.record.door != "rest")
         elif (session := await self._create()) is not None:
@@ -172,31 +155,12 @@ class _Conversation:
         return None, first
 
     async def _create(self) -> Session | None:
-        level, lesson = self._wanted_level(), self._query.get("lesson")
-        sessions = self._state.sessions
-        record = self._wants_recording()
-        options, problems = read_options(self._query, self._state.settings.options)
-        self._notices += problems
         try:
-            try:
-                return await sessions.create(door="websocket", level=level, lesson=lesson, record=record, options=options)
-            except UnknownLesson as e:
-                self._notices.append(f"lesson: {e}")
-                return await sessions.create(door="websocket", level=level, record=record, options=options)
+            return await self._wanted.create(self._state.sessions, "websocket")
         except AtCapacity as e:
             what = "" if isinstance(e, NotLoaded) else "at capacity: "
             await self._refuse(TRY_LATER, f"{what}{e}; try again in {e.retry_after_s:.0f} s")
             return None
-
-    def _wanted_level(self) -> Level | None:
-        level = self._query.get("level")
-        if level is None or level in LEVELS:
-            return level
-        self._notices.append(f"level: {level[:40]!r} is not one of {', '.join(LEVELS)}")
-        return None
-
-    def _wants_recording(self) -> bool:
-        return self._query.get("record", "1").lower() not in ("0", "false", "no")
 
     async def _attach(self, session: Session, *, resumed: bool) -> None:
         if not resumed:
@@ -208,29 +172,19 @@ class _Conversation:
             position=self._position,
             clock=time.monotonic,
         )
-        if session.state == "new" and not self._wants_recording():
+        if session.state == "new" and not self._wanted.record:
             await session.decline_recording()
         hello = Connected(session_id=session.id, recording=session.recording or None)
         if self._extras:
             hello = session.hello().model_copy(update={"resumed": resumed})
         await transport.send(hello)
-        for notice in self._notices:
+        for notice in self._wanted.notices:
             await transport.send(Error(message=notice))
-        self._notices.clear()
-        try:
-            await session.attach(transport)
-        except BuildFailed as e:
-            logger.error("a call could not be built: {}", e)
-            if session.state == "new":
-                await session.discard()  # nothing else would end it
+        self._wanted.notices.clear()
+        if not await attached(session, transport):
             await transport.send(Error(message="the call could not be built; please try again"))
             await transport.close(FAILED, "the call could not be built")
             return
-        except BaseException:
-            await transport.release()
-            if session.state == "new":
-                await session.discard()  # nothing else would end it
-            raise
         self._session, self._transport = session, transport
 
     async def _refuse(self, code: int, reason: str) -> None:
@@ -249,11 +203,8 @@ class _Conversation:
     # Reading
 
     async def _take(self, message: Message, now: float) -> None:
+        check_size(message, self._limits.ws_max_message_bytes)
         data, text = message.get("bytes"), message.get("text")
-        # Characters stand in for the bytes of a text: at most four times too lenient, and cheap.
-        size = len(data) if data is not None else len(text or "")
-        if size > self._limits.ws_max_message_bytes:
-            raise Expelled(TOO_BIG, f"a message of {size} bytes is over the limit of {self._limits.ws_max_message_bytes}")
         if data is not None:
             await self._take_audio(data, now)
         elif text is not None:

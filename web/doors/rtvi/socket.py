@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import soxr  # type: ignore[import-untyped]
@@ -17,13 +17,9 @@ from loguru import logger
 from starlette.types import Message as SocketMessage
 from starlette.websockets import WebSocketDisconnect
 
-from agent.record import LEVELS, Level
-from pipeline.call import BuildFailed
 from pipeline.engine import AtCapacity
 from pipeline.messages import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Error, Interrupt, Ping, Playout, Pong, to_wire
-from pipeline.options import read_options
 from pipeline.session import Session
-from pipeline.sessions import UnknownLesson
 from pipeline.transports.pacing import SpeedMeter
 from pipeline.transports.rtvi import RtviTransport
 from pipeline.transports.rtvi_wire import (
@@ -37,9 +33,9 @@ from pipeline.transports.rtvi_wire import (
     read_protobuf,
     rtvi,
 )
-from pipeline.transports.websocket import CLOSE_TIMEOUT_S
 from web.doors.rtvi.requests import BadRequest, Requests
-from web.doors.socket import ABUSE, FAILED, TOO_BIG, TRY_LATER, Expelled, SocketWriter, accepted
+from web.doors.socket import ABUSE, FAILED, TRY_LATER, Expelled, SocketWriter, accepted, check_size, serve_until_closed
+from web.doors.wanted import Wanted, attached
 from web.rate import Bucket
 from web.state import state_of
 
@@ -84,14 +80,13 @@ class _Client:
         self._websocket = websocket
         self._state = state_of(websocket)
         self._limits = self._state.settings.limits
-        self._query = websocket.query_params
         self._writer = Writer()
         self._sink = _Sink(websocket, self._writer)
         self._transport: RtviTransport | None = None
         self._session: Session | None = None
         self._hung_up = False
         self._requests: Requests | None = None
-        self._notices: list[str] = []
+        self._wanted = Wanted(websocket.query_params, self._state.settings.options)
         self._strikes = Bucket(STRIKES, STRIKES_PER_S)
         self._messages = Bucket(MESSAGES, MESSAGES_PER_S)
         self._pieces = Bucket(PIECES, PIECES_PER_S)
@@ -100,32 +95,18 @@ class _Client:
 
     async def run(self) -> None:
         """Serve the socket until either side closes it."""
-        reader = asyncio.create_task(self._converse(), name="rtvi reader")
-        closed = asyncio.create_task(self._sink.closed.wait(), name="rtvi closed")
-        try:
-            await asyncio.wait({reader, closed}, return_when=asyncio.FIRST_COMPLETED)
-            # A closed socket ends the reader by itself, unless the client has stalled.
-            await asyncio.wait({reader}, timeout=CLOSE_TIMEOUT_S + 1.0)
-        finally:
-            for task in (reader, closed):
-                task.cancel()
-            results = await asyncio.gather(reader, closed, return_exceptions=True)
-            await self._finish(results[0])
+        await serve_until_closed(self._converse(), self._sink, self._finish, door="RTVI")
 
-    async def _finish(self, outcome: object) -> None:
-        failed = isinstance(outcome, Exception)
-        if failed:
-            logger.opt(exception=cast(Exception, outcome)).error("the RTVI door failed")
-        reason = outcome if isinstance(outcome, str) else "the connection ended"
+    async def _finish(self, reason: str, code: int) -> None:
         if self._requests is not None:
             await self._requests.close()
         if self._transport is not None:
             await self._transport.lost(reason)
             if self._hung_up and self._session is not None:
                 self._session.end_soon("ended by the learner")
-            await self._transport.close(FAILED if failed else 1000, reason)
+            await self._transport.close(code, reason)
         else:
-            await self._sink.close(FAILED if failed else 1000, reason)
+            await self._sink.close(code, reason)
 
     async def _converse(self) -> str:
         """Open the session and read until the client is gone. Returns why it ended."""
@@ -164,60 +145,32 @@ class _Client:
         token: str | None = self._websocket.scope["state"].get("secrets", {}).get("resume")
         session = self._state.sessions.by_token(token) if token is not None else None
         if token is not None and session is None:
-            self._notices.append("resume: no session waits for this token; a new one was started")
+            self._wanted.notices.append("resume: no session waits for this token; a new one was started")
         fresh = session is None
         if session is None:
             session = await self._create()
         return session if session is not None and await self._attach(session, resumed=not fresh) else None
 
     async def _create(self) -> Session | None:
-        sessions, lesson = self._state.sessions, self._query.get("lesson")
-        options, problems = read_options(self._query, self._state.settings.options)
-        self._notices += problems
-        wanted: dict[str, Any] = {"door": "rtvi", "level": self._level(), "record": self._records(), "options": options}
         try:
-            try:
-                return await sessions.create(lesson=lesson, **wanted)
-            except UnknownLesson as e:
-                self._notices.append(f"lesson: {e}")
-                return await sessions.create(**wanted)
+            return await self._wanted.create(self._state.sessions, "rtvi")
         except AtCapacity as e:
             await self._refuse(TRY_LATER, f"{e}; try again in {e.retry_after_s:.0f} s")
             return None
 
-    def _level(self) -> Level | None:
-        level = self._query.get("level")
-        if level is None or level in LEVELS:
-            return level
-        self._notices.append(f"level: {level[:40]!r} is not one of {', '.join(LEVELS)}")
-        return None
-
-    def _records(self) -> bool:
-        return self._query.get("record", "1").lower() not in ("0", "false", "no")
-
     async def _attach(self, session: Session, *, resumed: bool) -> bool:
         if session.state == "new":
             session.record.door = "rtvi"  # it may have been made over REST
-            if not self._records():
+            if not self._wanted.record:
                 await session.decline_recording()
         transport = RtviTransport(self._sink, max_audio_speed=self._limits.ws_max_audio_speed)
         await transport.send(session.hello().model_copy(update={"resumed": resumed and session.record.turns != []}))
-        for notice in self._notices:
+        for notice in self._wanted.notices:
             await transport.send(Error(message=notice))
-        try:
-            await session.attach(transport)
-        except BuildFailed as e:
-            logger.error("a call could not be built: {}", e)
-            if session.state == "new":
-                await session.discard()  # nothing else would end it
+        if not await attached(session, transport):
             transport.post(rtvi("error", {"error": "the call could not be built; please try again", "fatal": True}))
             await transport.close(FAILED, "the call could not be built")
             return False
-        except BaseException:
-            await transport.release()
-            if session.state == "new":
-                await session.discard()
-            raise
         self._session, self._transport = session, transport
         self._requests = Requests(session, transport, self._writer)
         return True
@@ -240,11 +193,8 @@ class _Client:
     # Reading
 
     async def _take(self, message: SocketMessage, now: float) -> None:
+        check_size(message, self._limits.ws_max_message_bytes)
         data, text = message.get("bytes"), message.get("text")
-        # Characters stand in for the bytes of a text: at most four times too lenient, and cheap.
-        size = len(data) if data is not None else len(text or "")
-        if size > self._limits.ws_max_message_bytes:
-            raise Expelled(TOO_BIG, f"a message of {size} bytes is over the limit of {self._limits.ws_max_message_bytes}")
         try:
             if data is not None:
                 received = read_protobuf(data, MAX_JSON_CHARS)
