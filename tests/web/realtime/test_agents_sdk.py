@@ -106,6 +106,20 @@ async def test_an_interrupted_answer_is_what_was_heard(sdk: Path, briefed: Runni
     assert asked[2] == {"role": "assistant", "content": heard}
 
 
+async def test_a_question_beside_the_conversation_is_answered_and_not_kept(
+    sdk: Path, briefed: RunningServer, mind: FakeVLLM
+) -> None:
+    mind.script = Script(answer=lambda body: f"About {body['messages'][-1]['content']}.")
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "prices"}]}
+    beside = {"conversation": "none", "output_modalities": ["text"], "instructions": "Sort it", "input": [item]}
+    told = await run(sdk, briefed, instructions="Talk", steps=[{"text": "tea"}, {"beside": beside}, {"text": "milk"}])
+    assert "error" not in told
+    assert told["beside"] == ["About prices."]
+    assert texts(told["history"][0])[-1] == ("assistant", "About milk.")
+    # The SDK's own history has every item of every response in it; the conversation has not.
+    assert [m["content"] for m in mind.requests[-1]["messages"]] == ["Talk", "tea", "About tea.", "milk"]
+
+
 async def test_a_function_of_the_sdk_is_run(sdk: Path, briefed: RunningServer, mind: FakeVLLM) -> None:
     mind.script = Script(
         answer=lambda body: f"It is {body['messages'][-1]['content']}." if body["messages"][-1]["role"] == "tool" else "",

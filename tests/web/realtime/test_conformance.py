@@ -17,6 +17,7 @@ from tests.pipeline.llm.fake_vllm import FakeVLLM, Script
 from tests.running_server import RunningServer
 from tests.web.realtime import openai_types
 from tests.web.realtime.test_instructions import WEATHER
+from web.doors.realtime import checks as ck
 from web.doors.realtime import config as cf
 from web.doors.realtime import events as ev
 from web.doors.realtime.items import Item, Items
@@ -24,7 +25,7 @@ from web.doors.realtime.new_items import item_of
 from web.doors.realtime.responses import Narrator, Response
 from web.talk.wavs import read_wav
 
-ALL_ABLE = cf.Abilities(instructions=True, tools=True, max_tokens=(1, 4096), speed=(0.25, 1.5))
+ALL_ABLE = ck.Abilities(instructions=True, tools=True, max_tokens=(1, 4096), speed=(0.25, 1.5))
 OURS = {openai_types.kind(m): m for m in openai_types.models(ev.ClientEvent)}
 NEVER_SENT = {
     # Of the API before it was finished.
@@ -294,6 +295,17 @@ def test_of_a_voice_over_webrtc_is_told_when_it_begins_ends_and_is_cleared() -> 
         "response.done",
         "output_audio_buffer.stopped",
     ]
+
+
+def test_of_a_voice_over_webrtc_the_seconds_are_counted() -> None:
+    heard_ms = iter(range(0, 100_000, 1_000))
+    narrator = Narrator(Items(), cf.Config, webrtc=True, rate_limits=list, spoken_ms=lambda: next(heard_ms))
+    narrator.begin(Response())
+    narrator.tell({"type": "ai_text", "text": "One two.", "is_complete": False})
+    narrator.tell({"type": "speaking", "who": "tutor", "active": True})
+    narrator.tell({"type": "speaking", "who": "tutor", "active": False})
+    done = next(e for e in narrator.tell({"type": "turn_complete"}) if isinstance(e, ev.ResponseDone))
+    assert done.response["usage"]["output_token_details"] == {"text_tokens": 2, "audio_tokens": 20}
 
 
 class Raw:

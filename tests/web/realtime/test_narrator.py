@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.settings.tree import TurnSettings, VADSettings
 from web.doors.phone.codecs import to_recogniser
-from web.doors.realtime.config import Abilities, Config, changed, codec_of
+from web.doors.realtime.checks import Abilities
+from web.doors.realtime.config import Config, changed, codec_of
 from web.doors.realtime.events import parse_session
 from web.doors.realtime.items import Items
 from web.doors.realtime.responses import SETTLED, Narrator, Response

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from web.doors.realtime.config import Abilities
+from web.doors.realtime.checks import Abilities
 from web.state import WebState, address_of
 
 

@@ -35,6 +35,7 @@ class Asides:
         self._owner = owner
         self._open: set[Response] = set()
         self._tasks: dict[Response, asyncio.Task[None]] = {}
+        self._telling = asyncio.Lock()
 
     def input_of(self, wanted: Sequence[ev.InputItem]) -> list[Made]:
         """The items of a response's ``input``, with what stands for each as far as that is known.
@@ -111,7 +112,9 @@ class Asides:
         response.reason = "client_cancelled"
         task = self._tasks.pop(response, None)
         if task is not None:
-            task.cancel()
+            async with self._telling:
+                # Not in the middle of what it tells.
+                task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await self._end(response)
 
@@ -136,7 +139,8 @@ class Asides:
                 raise ChatFailed("the call has ended")
             async with aclosing(pieces):
                 async for text in pieces:
-                    await self._owner.emit(narrator.aside_words(response, text))
+                    async with self._telling:
+                        await self._owner.emit(narrator.aside_words(response, text))
         except ChatFailed as e:
             logger.warning("no answer beside the call: {}", e)
             response.failed = "the language model failed"

@@ -1,18 +1,29 @@
 """What a session of the Realtime API is: the configuration in force, and what of a client's wishes can be followed. Pure.
 
-What it cannot follow is refused with an error that names the parameter. Two things are taken for what the server has instead,
-and the session says so: the name of a voice of OpenAI's is the server's own voice, and the name of a transcription model is the
-server's recogniser.
+Two things are taken for what the server has instead, and the session says so: the name of a voice of OpenAI's is the server's
+own voice, and the name of a transcription model is the server's recogniser.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from pipeline.brief import Brief
 from pipeline.settings.tree import TurnSettings, VADSettings
 from web.doors.phone.codecs import Codec
+from web.doors.realtime.checks import (
+    WITHOUT_MODEL,
+    Abilities,
+    FollowedChoice,
+    check_choice,
+    check_instructions,
+    check_speed,
+    check_tokens,
+    check_tools,
+    check_voice,
+    unsupported,
+)
 from web.doors.realtime.events import (
     ApiError,
     Audio,
@@ -28,39 +39,18 @@ from web.doors.realtime.events import (
     SemanticVad,
     ServerVad,
     SessionUpdate,
-    Tool,
-    ToolChoice,
     ToolChoiceFunction,
-    ToolChoiceMcp,
     Transcription,
 )
 
-OPENAI_VOICES = frozenset(["alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar"])
 PCM_HZ, G711_HZ = 24_000, 8_000
 PREFIX_PADDING_MS = 300
 """What the recogniser keeps of the audio before a voice began, about; it cannot be changed."""
 CONVERSATION = "response.conversation"
-WITHOUT_MODEL = "follows its lessons and no instructions"
 SILENCE_MS = 500
 THRESHOLD = 0.5
 EAGERNESS = {"low": 1.6, "medium": 1.0, "auto": 1.0, "high": 0.7}
 """What ``turns.patience`` is multiplied by."""
-
-
-FollowedChoice = Literal["none", "auto", "required"] | ToolChoiceFunction
-
-
-@dataclass(frozen=True, slots=True)
-class Abilities:
-    """What the server's engines can be asked for. ``max_tokens`` and ``speed`` are the ranges allowed; ``None``: not at all."""
-
-    engine: str = "scripted"
-    instructions: bool = False
-    tools: bool = False
-    max_tokens: tuple[int, int] | None = None
-    speed: tuple[float, float] | None = None
-    voice: str = "default"
-    recogniser: str = "pocketsphinx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,55 +208,6 @@ def changed(config: Config, wanted: SessionUpdate, can: Abilities, *, begun: boo
     return new
 
 
-def check_instructions(text: str | None, can: Abilities, param: str) -> str | None:
-    """Instructions that can be followed, or none; raises ``ApiError``."""
-    if not text or not text.strip():
-        return None
-    if not can.instructions:
-        raise unsupported(param, f"the tutor of this server ({can.engine}) {WITHOUT_MODEL}")
-    return text
-
-
-def check_tools(tools: list[Tool] | None, can: Abilities, param: str) -> tuple[FunctionTool, ...]:
-    """Tools that can be used, or none; raises ``ApiError``."""
-    if tools and not can.tools:
-        raise unsupported(param, f"the language model of this server ({can.engine}) calls no functions")
-    functions = tuple(t for t in tools or () if isinstance(t, FunctionTool))
-    if len(functions) < len(tools or ()):
-        raise unsupported(f"{param}.type", "this server calls no MCP servers; functions are run by the client")
-    names = [t.name for t in functions]
-    if len(set(names)) < len(names):
-        raise ApiError("Two tools have the same name.", code="invalid_value", param=param)
-    return functions
-
-
-def check_choice(choice: ToolChoice, tools: tuple[FunctionTool, ...], param: str) -> FollowedChoice:
-    """A choice that can be followed; raises ``ApiError`` where ``choice`` wants a tool that is not there."""
-    if isinstance(choice, ToolChoiceMcp):
-        raise unsupported(param, "this server calls no MCP servers")
-    if isinstance(choice, ToolChoiceFunction) and choice.name not in {t.name for t in tools}:
-        raise ApiError(f"Tool {choice.name!r} is not among the tools.", code="invalid_value", param=f"{param}.name")
-    if choice == "required" and not tools:
-        raise ApiError("'required' needs tools.", code="invalid_value", param=param)
-    return choice
-
-
-def check_tokens(tokens: OutputTokens, can: Abilities, param: str) -> None:
-    """Raise ``ApiError`` where an answer cannot be kept to ``tokens``."""
-    if tokens == "inf":
-        return
-    if can.max_tokens is None:
-        raise unsupported(param, f"the tutor of this server ({can.engine}) has no length to set")
-    low, high = can.max_tokens
-    if not low <= tokens <= high:
-        raise ApiError(f"Invalid value for {param!r}: this server allows {low} to {high}.", code="invalid_value", param=param)
-
-
-def unsupported(param: str, why: str = "this server has no such thing") -> ApiError:
-    """The refusal of something that the API has and this server has not."""
-    return ApiError(f"Unsupported parameter {param!r}: {why}.", code="unsupported_parameter", param=param)
-
-
 def _check_unsupported(wanted: SessionUpdate) -> None:
     if wanted.include:
         raise unsupported("session.include")
@@ -356,7 +297,7 @@ def _output_changed(config: Config, wanted: AudioOutput, can: Abilities, *, begu
         new = replace(new, speed=wanted.speed)
     if wanted.voice is not None:
         name = wanted.voice if isinstance(wanted.voice, str) else wanted.voice.id
-        voice = _voice(name, can, "session.audio.output.voice")
+        voice = check_voice(name, can, "session.audio.output.voice")
         if sounded and config.voice_named not in (None, name):
             raise ApiError(
                 "The voice cannot be changed once the assistant was heard.",
@@ -365,30 +306,6 @@ def _output_changed(config: Config, wanted: AudioOutput, can: Abilities, *, begu
             )
         new = replace(new, voice=voice, voice_named=name)
     return new
-
-
-def check_speed(speed: float, can: Abilities, param: str = "session.audio.output.speed") -> None:
-    """Raise ``ApiError`` where the voice cannot speak so fast or so slowly."""
-    if speed == 1.0:
-        return
-    if can.speed is None:
-        raise unsupported(param, "the voice of this server has one speed")
-    if not can.speed[0] <= speed <= can.speed[1]:
-        raise ApiError(
-            f"Invalid value for {param!r}: this server allows {can.speed[0]:g} to {can.speed[1]:g}.",
-            code="invalid_value",
-            param=param,
-        )
-
-
-def _voice(name: str, can: Abilities, param: str) -> str:
-    if name in OPENAI_VOICES or name in ("default", can.voice):
-        return can.voice
-    raise ApiError(
-        f"Invalid value {name[:60]!r} for {param!r}: this server has one voice, {can.voice!r}.",
-        code="invalid_value",
-        param=param,
-    )
 
 
 def response_changes(config: Config, wanted: ResponseOptions, can: Abilities) -> dict[str, Any]:
@@ -404,7 +321,7 @@ def response_changes(config: Config, wanted: ResponseOptions, can: Abilities) ->
         if getattr(wanted, name) not in (None, "auto") and not can.instructions:
             raise unsupported(f"response.{name}", f"the tutor of this server ({can.engine}) {WITHOUT_MODEL}")
     if wanted.audio is not None and wanted.audio.output is not None:
-        _check_response_voice(config, wanted.audio.output, can)
+        _check_responsecheck_voice(config, wanted.audio.output, can)
     changes: dict[str, Any] = {"aside": wanted.conversation == "none"}
     if wanted.instructions is not None:
         changes["instructions"] = check_instructions(wanted.instructions, can, "response.instructions")
@@ -418,8 +335,8 @@ def response_changes(config: Config, wanted: ResponseOptions, can: Abilities) ->
     return changes
 
 
-def _check_response_voice(config: Config, wanted: ResponseVoice, can: Abilities) -> None:
+def _check_responsecheck_voice(config: Config, wanted: ResponseVoice, can: Abilities) -> None:
     if wanted.format is not None and wanted.format != config.output_format:
         raise unsupported("response.audio.output.format", "a session has one format, that of session.audio.output.format")
     if wanted.voice is not None:
-        _voice(wanted.voice if isinstance(wanted.voice, str) else wanted.voice.id, can, "response.audio.output.voice")
+        check_voice(wanted.voice if isinstance(wanted.voice, str) else wanted.voice.id, can, "response.audio.output.voice")

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.brief import FunctionCall, calls_message
 from pipeline.messages import INPUT_RATE_HZ
-from web.doors.realtime import config as cf
+from web.doors.realtime import checks as ck
 from web.doors.realtime import events as ev
 from web.doors.realtime.items import Item
 
@@ -15,7 +15,7 @@ Made = tuple[Item, dict[str, Any] | None, bytes | None]
 
 
 def item_of(
-    wanted: ev.NewItem, items: Iterable[Item], can: cf.Abilities, *, briefed: bool, decode: Callable[[str], bytes]
+    wanted: ev.NewItem, items: Iterable[Item], can: ck.Abilities, *, briefed: bool, decode: Callable[[str], bytes]
 ) -> Made:
     """The item, and what stands for it in the conversation, or else the speech (pcm16, 16 kHz) that is yet to be recognised.
 
@@ -30,7 +30,7 @@ def item_of(
         ApiError: it cannot be an item of this conversation.
     """
     if isinstance(wanted, ev.McpItem):
-        raise cf.unsupported("item.type", "this server calls no MCP servers")
+        raise ck.unsupported("item.type", "this server calls no MCP servers")
     item = Item(kind=wanted.type, id=wanted.id or ev.new_id("item"))
     match wanted:
         case ev.UserMessage():
@@ -38,7 +38,7 @@ def item_of(
         case ev.AssistantMessage():
             item.role = "assistant"
             if any(p.audio for p in wanted.content):
-                raise cf.unsupported("item.content.audio", "of the assistant's messages the words are kept")
+                raise ck.unsupported("item.content.audio", "of the assistant's messages the words are kept")
             item.content = [
                 {"type": p.type, ("text" if p.type == "output_text" else "transcript"): p.text or p.transcript or ""}
                 for p in wanted.content
@@ -49,13 +49,13 @@ def item_of(
             return item, {"role": "assistant", "content": text}, None
         case ev.SystemMessage():
             if not briefed:
-                raise cf.unsupported("item.role", "the tutor is told nothing; give the session instructions first")
+                raise ck.unsupported("item.role", "the tutor is told nothing; give the session instructions first")
             item.role = "system"
             item.content = [{"type": "input_text", "text": p.text} for p in wanted.content]
             return item, {"role": "system", "content": " ".join(p.text for p in wanted.content)}, None
         case ev.FunctionCallItem():
             if not can.tools:
-                raise cf.unsupported("item.type", f"the language model of this server ({can.engine}) calls no functions")
+                raise ck.unsupported("item.type", f"the language model of this server ({can.engine}) calls no functions")
             call = FunctionCall(wanted.call_id or ev.new_id("call"), wanted.name, wanted.arguments)
             item.fields = {"call_id": call.call_id, "name": call.name, "arguments": call.arguments}
             return item, calls_message([call]), None
@@ -84,7 +84,7 @@ def _user(item: Item, wanted: ev.UserMessage, decode: Callable[[str], bytes]) ->
     audio, texts = b"", []
     for part in wanted.content:
         if part.type == "input_image" or part.image_url or part.detail:
-            raise cf.unsupported("item.content", "this server sees no images")
+            raise ck.unsupported("item.content", "this server sees no images")
         if part.text is not None if part.type == "input_audio" else part.audio or part.transcript:
             raise ev.ApiError(f"A part of type {part.type!r} has no such field.", code="invalid_value", param="item.content")
         if part.type == "input_audio" and part.audio:
@@ -97,7 +97,7 @@ def _user(item: Item, wanted: ev.UserMessage, decode: Callable[[str], bytes]) ->
         item.content.append({"type": part.type, **kept})
     text = " ".join(filter(None, texts))
     if audio and text:
-        raise cf.unsupported("item.content", "a message is either speech or text")
+        raise ck.unsupported("item.content", "a message is either speech or text")
     if not audio and not text:
         raise _empty()
     item.audio_ms = len(audio) / 2 / INPUT_RATE_HZ * 1000

@@ -7,7 +7,6 @@ the voice between them. A reply of the call is a response with one message; func
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from web.doors.phone.codecs import Codec
 from web.doors.realtime import events as ev
 from web.doors.realtime.config import Config
 from web.doors.realtime.items import Item, Items
+from web.doors.realtime.usage import usage
 
 Reason = Literal["turn_detected", "client_cancelled", "max_output_tokens"]
 Status = Literal["in_progress", "completed", "cancelled", "failed", "incomplete"]
@@ -24,8 +24,6 @@ FUNCTIONS, SETTLED, TRUNCATED, ENDED = "realtime_functions", "realtime_settled",
 """Types of messages that the door itself puts among those of the call."""
 LOOKBACK_MS = 400
 """A voice began about so long before the turn that it began."""
-INPUT_TOKENS_PER_S, OUTPUT_TOKENS_PER_S = 10, 20
-"""Audio tokens of a second, as OpenAI counts them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -44,7 +42,8 @@ class Response:
     """Whether the call has begun to answer."""
     reason: Reason | None = None
     failed: str | None = None
-    sounding: bool = False
+    sounding_from_ms: float | None = None
+    """Over WebRTC, how much audio of the user had come when it began to sound; ``None`` while it is silent."""
     sounded: bool = False
     """Whether any of it was heard so far."""
     aside: bool = False
@@ -293,13 +292,22 @@ class Narrator:
 
     def _sounding(self, active: bool) -> list[ev.ServerEvent]:
         response = self.active
-        if not self._webrtc or response is None or response.sounding == active:
+        if not self._webrtc or response is None or active == (response.sounding_from_ms is not None):
             return []
-        response.sounding = active
-        if not active or response.sounded:
+        if not active:
+            self._hushed(response)
             return []  # that it has ended for good is known with the response's end
+        response.sounding_from_ms = self._spoken_ms()
+        if response.sounded:
+            return []
         response.sounded = self.sounded = True
         return [ev.OutputStarted(response_id=response.id)]
+
+    def _hushed(self, response: Response) -> None:
+        """Its voice is silent: over WebRTC, where the user's audio never pauses, that audio tells how long it was not."""
+        since, response.sounding_from_ms = response.sounding_from_ms, None
+        if since is not None and response.message is not None:
+            response.message.audio_ms += self._spoken_ms() - since
 
     def _interrupted(self, heard: str) -> list[ev.ServerEvent]:
         response = self.active
@@ -374,6 +382,7 @@ class Narrator:
             self.active = None
             response.end, self._end = response.end or self._end, None
             self._silent_from_ms = self._spoken_ms()
+        self._hushed(response)
         told: list[ev.ServerEvent] = []
         status: Status = "failed" if response.failed else "cancelled" if response.reason is not None else "completed"
         if status == "completed" and response.end is not None and response.end.cut:
@@ -423,35 +432,7 @@ class Narrator:
         }
 
     def _usage(self, response: Response) -> dict[str, Any]:
-        """The model's own tokens of text, or words where it counts none; and OpenAI's rates for audio, of which it has none."""
-        said = list(response.sources) if response.sources is not None else [i for i in self._items if i not in response.output]
-        heard_ms = sum(i.audio_ms for i in said if i.role == "user")
-        text_in = sum(_words(i) for i in said)
-        audio_in = math.ceil(heard_ms / 1000 * INPUT_TOKENS_PER_S)
-        text_out = sum(_words(i) for i in response.output)
-        spoken_ms = response.message.audio_ms if response.message is not None else 0.0
-        audio_out = math.ceil(spoken_ms / 1000 * OUTPUT_TOKENS_PER_S)
-        cached = 0
-        if (end := response.end) is not None:
-            text_in = text_in if end.prompt_tokens is None else end.prompt_tokens
-            text_out = text_out if end.answer_tokens is None else end.answer_tokens
-            cached = end.cached_tokens or 0
-        return {
-            "total_tokens": text_in + audio_in + text_out + audio_out,
-            "input_tokens": text_in + audio_in,
-            "output_tokens": text_out + audio_out,
-            "input_token_details": {
-                "text_tokens": text_in,
-                "audio_tokens": audio_in,
-                "image_tokens": 0,
-                "cached_tokens": cached,
-                "cached_tokens_details": {"text_tokens": cached, "audio_tokens": 0, "image_tokens": 0},
-            },
-            "output_token_details": {"text_tokens": text_out, "audio_tokens": audio_out},
-        }
-
-
-def _words(item: Item) -> int:
-    texts = [str(part.get("text") or part.get("transcript") or "") for part in item.content]
-    texts += [item.fields.get("arguments", ""), item.fields.get("output", "")]
-    return sum(len(t.split()) for t in texts)
+        answered = response.sources
+        if answered is None:
+            answered = [i for i in self._items if i not in response.output]
+        return usage(answered, response.output, response.end)

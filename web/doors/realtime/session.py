@@ -14,22 +14,21 @@ from typing import Any, Protocol
 
 from loguru import logger
 
-from pipeline.brief import SILENT, AnswerEnd, Brief, FunctionCall
-from pipeline.call import Call
+from pipeline.brief import SILENT, Brief
 from pipeline.messages import INPUT_RATE_HZ
 from pipeline.session import Session
 from pipeline.stt.once import recognise_once
 from pipeline.stt.recognition import RecogniserError
 from pipeline.tts.resample import StreamResampler
 from web.doors.phone.codecs import to_recogniser
+from web.doors.realtime import checks as ck
 from web.doors.realtime import config as cf
 from web.doors.realtime import events as ev
-from web.doors.realtime.asides import Asides
+from web.doors.realtime.answering import Answering
 from web.doors.realtime.editing import Editing
-from web.doors.realtime.idle import Silence
+from web.doors.realtime.idle import IdleTimer
 from web.doors.realtime.items import Item, Items
-from web.doors.realtime.new_items import Made, calls_made
-from web.doors.realtime.responses import ENDED, FUNCTIONS, SETTLED, Narrator, Response
+from web.doors.realtime.responses import Narrator
 
 MIN_COMMIT_MS = 100
 MAX_WORK = 32
@@ -60,7 +59,7 @@ class RealtimeSession:
     def __init__(
         self,
         session: Session,
-        can: cf.Abilities,
+        can: ck.Abilities,
         config: cf.Config,
         line: Line,
         emit: Emit,
@@ -93,14 +92,12 @@ class RealtimeSession:
         self._work: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue(MAX_WORK)
         self._worker: asyncio.Task[None] | None = None
         self._editing = Editing(self)
-        self._asides = Asides(self)
-        self._silence = Silence()
-        self._timer: asyncio.TimerHandle | None = None
+        self._answering = Answering(self)
+        self._idle = IdleTimer(lambda: self.config.idle_s, lambda: self.queue(self._prompt))
         self._lock = asyncio.Lock()
-        self._closed = False
-        session.call_state.on_function_calls = self._functions_called
-        session.call_state.on_answer_end = self._answer_ended
-        self._configure()
+        session.call_state.on_function_calls = self._answering.functions_called
+        session.call_state.on_answer_end = self._answering.answer_ended
+        self.configure()
 
     # Life
 
@@ -127,9 +124,8 @@ class RealtimeSession:
 
     async def close(self) -> None:
         """End the session's own tasks."""
-        self._closed = True
-        self._set_timer(None)
-        await self._asides.close()
+        self._idle.close()
+        await self._answering.asides.close()
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.cancel()
@@ -137,8 +133,7 @@ class RealtimeSession:
 
     async def emit(self, events: Sequence[ev.ServerEvent]) -> None:
         """Send these events to the client, in their order."""
-        self._silence.tell(events, self._now())
-        self._set_timer(self._silence.due_s(self.config.idle_s))
+        self._idle.tell(events)
         await self._emit(events)
 
     async def told(self, message: dict[str, Any]) -> None:
@@ -146,7 +141,7 @@ class RealtimeSession:
         busy = self.narrator.active is not None
         await self.emit(self.narrator.tell(message))
         if busy and self.narrator.active is None:
-            self._configure()
+            self.configure()
             call = self.session.call
             if call is not None:
                 await call.speak(self.config.spoken)
@@ -176,7 +171,7 @@ class RealtimeSession:
             case ev.ClearOutputEvent():
                 if not self.line.webrtc:
                     raise ev.ApiError("output_audio_buffer.clear is for WebRTC: use response.cancel.", code="invalid_event")
-                await self._stop(self.narrator.active)
+                await self._answering.stop(self.narrator.active)
             case ev.ItemCreateEvent():
                 await self._editing.create(event.item, event.previous_item_id)
             case ev.ItemRetrieveEvent():
@@ -186,22 +181,16 @@ class RealtimeSession:
             case ev.ItemTruncateEvent():
                 await self._editing.truncate(event)
             case ev.ResponseCreateEvent():
-                await self._respond(event.response or ev.ResponseOptions())
+                await self._answering.respond(event.response or ev.ResponseOptions())
             case ev.ResponseCancelEvent():
-                active, aside = self.narrator.active, self._asides.find(event.response_id)
-                if aside is not None:
-                    await self._asides.cancel(aside)
-                    return
-                if active is None or event.response_id not in (None, active.id):
-                    raise ev.ApiError("Cancellation failed: no active response found.", code="response_cancel_not_active")
-                await self._stop(active)
+                await self._answering.cancel(event.response_id)
 
     async def _update(self, wanted: ev.SessionUpdate) -> None:
         old = self.config
         new = cf.changed(old, wanted, self.can, begun=self.begun, sounded=self.narrator.sounded)
         self.config = new
         try:
-            self._configure()
+            self.configure()
             if self.begun and new.turn_detection is not None and self._built != self._turn_taking():
                 if self.line.webrtc:
                     raise ev.ApiError(
@@ -212,7 +201,7 @@ class RealtimeSession:
                 self._rebuild = True
         except ev.ApiError:
             self.config = old
-            self._configure()
+            self.configure()
             raise
         if old.input_format != new.input_format:
             self._input = cf.codec_of(new.input_format)
@@ -225,11 +214,11 @@ class RealtimeSession:
         if self._rebuild and self.narrator.active is None:
             self.queue(self._build_again)
 
-    def _configure(self, **changes: Any) -> None:
+    def configure(self, **changes: Any) -> None:
         """Tell the stages of the call what is in force; ``changes`` are one response's."""
         settings, state = self.session.services.settings, self.session.call_state
         state.brief = self.config.brief(**changes)
-        tokens = self._max_tokens(state.brief, changes)
+        tokens = self.max_tokens(state.brief, changes)
         wanted: dict[str, Any] = {"max_tokens": tokens} if tokens is not None else {}
         if self.can.speed is not None:
             wanted["speech_rate"] = self.config.speed
@@ -239,7 +228,7 @@ class RealtimeSession:
             state.vad = self.config.vad(settings.vad)
         state.answers, state.interruptible = self.config.answers, self.config.interrupts
 
-    def _max_tokens(self, brief: Brief | None, changes: dict[str, Any]) -> int | None:
+    def max_tokens(self, brief: Brief | None, changes: dict[str, Any]) -> int | None:
         """The longest answer; ``None`` where the assistant has no such thing."""
         if self.can.max_tokens is None:
             return None
@@ -349,121 +338,14 @@ class RealtimeSession:
         messages: list[Any] = self.session.context.messages
         item.message = next((m for m in reversed(messages) if isinstance(m, dict) and m.get("content") == text), None)
 
-    # Responses
-
-    async def _respond(self, wanted: ev.ResponseOptions) -> None:
-        modalities = wanted.output_modalities or self.config.output_modalities
-        response = Response(
-            spoken="audio" in modalities,
-            metadata=wanted.metadata,
-            max_output_tokens=wanted.max_output_tokens or self.config.max_output_tokens,
-            aside=wanted.conversation == "none",
-        )
-        beside = response.aside and not response.spoken
-        active = self.narrator.active
-        if active is not None and not beside:
-            raise ev.ApiError(
-                f"Conversation already has an active response in progress: {active.id}. "
-                "Wait until the response is finished before creating a new one.",
-                code="conversation_already_has_active_response",
-            )
-        changes = cf.response_changes(self.config, wanted, self.can)
-        made = self._asides.input_of(wanted.input) if wanted.input is not None else None
-        response.sources = [item for item, _, _ in made] if made is not None else None
-        self.check_work()
-        if beside:
-            self._asides.check()
-            self._asides.expect(response)
-            await self.emit(self.narrator.begin_aside(response))
-            self.queue(lambda: self._ask_aside(response, changes, made))
-            return
-        await self.emit(self.narrator.begin(response))
-        self.queue(lambda: self._ask(response, changes, made))
-
-    async def _ask_aside(self, response: Response, changes: dict[str, Any], made: Sequence[Made] | None) -> None:
-        try:
-            said = await self._asides.messages_of(made) if made is not None else None
-        except RecogniserError as e:
-            await self._asides.fail(response, str(e))
-            return
-        brief = self.config.brief(**changes, said=said) or Brief()
-        await self._asides.start(response, brief, self._max_tokens(brief, changes))
-
-    async def _ask(self, response: Response, changes: dict[str, Any], made: Sequence[Made] | None = None) -> None:
-        if made is not None:
-            try:
-                changes = {**changes, "said": await self._asides.messages_of(made)}
-            except RecogniserError as e:
-                self.line.post({"type": "error", "message": str(e)})
-                return
-        call = self.session.call
-        if self.narrator.active is not response or response.reason is not None:
-            return
-        if call is None:
-            self.line.post({"type": "error", "message": "the call has ended"})
-            return
-        self._configure(**changes)
-        await call.speak(response.spoken)
-        await call.respond()
-
-    async def _stop(self, response: Response | None) -> None:
-        """Interrupt the assistant, as the client wants."""
-        call = self.session.call
-        if response is None or call is None:
-            return
-        if response.begun:
-            self.narrator.next_reason = "client_cancelled"
-        else:
-            response.reason = "client_cancelled"
-        await call.interrupt()
-        self.line.post({"type": SETTLED, "response_id": response.id})
-
-    def _functions_called(self, calls: Sequence[FunctionCall]) -> None:
-        call = self.session.call
-        if call is not None:
-            call.when_said(lambda: self._take_calls(call, calls))
-
-    def _take_calls(self, call: Call, calls: Sequence[FunctionCall]) -> None:
-        made = calls_made(calls)
-        active = self.narrator.active
-        for item in made if active is None or not active.aside else ():
-            self.session.context.add_message(item.message)  # type: ignore[arg-type]
-        call.acted()
-        self.line.post({"type": FUNCTIONS, "calls": made})
-
-    def _answer_ended(self, end: AnswerEnd) -> None:
-        call = self.session.call
-        if call is not None:
-            call.when_said(lambda: self.line.post({"type": ENDED, "end": end}))
-
     def message_of(self, item: Item) -> dict[str, Any] | None:
         """What stands for ``item`` in the conversation; ``None`` while nothing does."""
         return self._editing.message_of(item)
 
-    # Silence
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
-
-    def _set_timer(self, at_s: float | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if at_s is not None and not self._closed:
-            self._timer = asyncio.get_running_loop().call_at(at_s, lambda: self.queue(self._prompt))
-
     async def _prompt(self) -> None:
         """The user has been silent for too long: that is answered like a turn."""
-        due_s = self._silence.due_s(self.config.idle_s)
         call = self.session.call
-        if (
-            due_s is None
-            or due_s > self._now()
-            or self.narrator.active is not None
-            or self.narrator.user_speaks
-            or call is None
-        ):
+        if not self._idle.due or self.narrator.active is not None or self.narrator.user_speaks or call is None:
             return
         item = Item(content=[{"type": "input_audio", "audio": None, "transcript": None}])
         await self.emit(self.narrator.timed_out(item))
@@ -471,7 +353,7 @@ class RealtimeSession:
             # The tutor knows by itself what to say to a silence; others are told of it.
             self._editing.insert(call, item, {"role": "user", "content": SILENT})
         if self.config.answers:
-            await self._respond(ev.ResponseOptions())
+            await self._answering.respond(ev.ResponseOptions())
 
     # Work that has an order
 

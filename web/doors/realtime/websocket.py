@@ -24,6 +24,7 @@ from pipeline.session import Session
 from pipeline.sessions import UnknownLesson
 from pipeline.transports.pacing import SpeedMeter
 from pipeline.transports.websocket import CLOSE_TIMEOUT_S, WebSocketTransport
+from web.doors.realtime import checks as ck
 from web.doors.realtime import config as cf
 from web.doors.realtime import events as ev
 from web.doors.realtime.abilities import abilities, rate_limits
@@ -105,9 +106,9 @@ async def new_session(state: WebState, *, door: str, level: str | None, lesson: 
 async def _session(websocket: WebSocket, state: WebState) -> tuple[Session, cf.Config]:
     query = websocket.query_params
     if query.get("call_id") is not None:
-        raise cf.unsupported("call_id", "a call is controlled over its own connection")
+        raise ck.unsupported("call_id", "a call is controlled over its own connection")
     if query.get("intent") not in (None, "conversation"):
-        raise cf.unsupported("intent", "this server holds conversations")
+        raise ck.unsupported("intent", "this server holds conversations")
     can = abilities(state)
     config = cf.Config(voice=can.voice, model=query.get("model"))
     secret = websocket.scope.get("state", {}).get("client_secret")

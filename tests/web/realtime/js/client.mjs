@@ -38,6 +38,10 @@ print('connected');
 for (const step of plan.steps) {
   const answered = over();
   if (step.text) session.sendMessage(step.text);
+  if (step.beside) {
+    session.transport.on('*', (event) => event.type === 'response.output_text.done' && print('beside', event.text));
+    session.transport.sendEvent({ type: 'response.create', response: step.beside });
+  }
   if (step.wav) {
     const pcm16 = readFileSync(step.wav);
     for (let at = 0; at < pcm16.length + 96_000; at += 960) {
