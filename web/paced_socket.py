@@ -132,6 +132,8 @@ class PacedProtocol(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         """See ASGI. After a close the answer of the peer is waited for, behind all that it had sent."""
         await super().send(message)
+        # A handshake that was answered with a refusal is complete, and no error of the app's.
+        self.handshake_complete = self.handshake_complete or (self.close_sent and self.initial_response is not None)
         self._wait_if_due()
 
     async def receive(self) -> Any:

@@ -43,7 +43,10 @@ KEEPALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds, seconds and times, where the system has them: a machine that went down says no goodbye."""
 MAX_STRANGERS = 100
 """Connections at a time that have not named their call; a further one is closed at once."""
-READ_BYTES = 65_536
+READ_BYTES = 4_096
+"""What is taken apart at once: some 12 frames of audio, but over a thousand of nothing."""
+EARLY_FRAMES = 200
+"""Frames that a connection may send before its call has begun; with more of them nobody waits any longer for its voice."""
 WRITE_BUFFER_BYTES = 16_384
 STRIKES, STRIKES_PER_S = 30, 1.0
 FRAMES, FRAMES_PER_S = 400, 200.0
@@ -303,6 +306,8 @@ class _Connection:
             async with asyncio.timeout(VOICE_WITHIN_S):
                 while self._conversation.rate_hz is None and not any(isinstance(e, Stopped) for e in self._pending):
                     self._pending += await self._read()
+                    if len(self._pending) > EARLY_FRAMES:
+                        return
         except TimeoutError:
             pass  # a caller whose telephone sends nothing while nobody speaks
 
