@@ -244,6 +244,8 @@ function sessionPart(state: () => State) {
       void audio.play().catch(() => {});
     };
     const status = h("p", { class: "hint", role: "status" });
+    // The server deletes no call that goes on, so the page does not offer it.
+    if (lengthOf(detail) === null) setText(status, "This call is still running. Once it has ended, it can be deleted here.");
     const page = printable("history-report-page");
     page.href = reportPageAddress(detail.id);
     root.replaceChildren(
@@ -265,17 +267,19 @@ function sessionPart(state: () => State) {
           detail.recorded ? download(detail.id, "audio", "Recording") : null,
           download(detail.id, "zip", "Everything (ZIP)"),
           report ? page : null,
-          h(
-            "button",
-            {
-              class: "button delete",
-              type: "button",
-              "data-testid": "history-delete",
-              onclick: () => void confirmDelete(detail, status),
-            },
-            icon("trash"),
-            "Delete",
-          ),
+          lengthOf(detail) === null
+            ? null
+            : h(
+                "button",
+                {
+                  class: "button delete",
+                  type: "button",
+                  "data-testid": "history-delete",
+                  onclick: () => void confirmDelete(detail, status),
+                },
+                icon("trash"),
+                "Delete",
+              ),
         ),
         status,
       ),
