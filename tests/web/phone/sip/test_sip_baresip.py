@@ -33,10 +33,20 @@ async def ask(server: RunningServer, path: str) -> Any:
     return await asyncio.to_thread(server.get, path)
 
 
-async def newest(server: RunningServer) -> str:
-    sessions = (await ask(server, "/api/sessions"))["items"]
-    assert sessions[0]["door"] == "phone"
-    return str(sessions[0]["id"])
+async def until_listed(server: RunningServer, before: set[str]) -> str:
+    """The session of the call that has just begun."""
+    for _ in range(300):
+        if new := [s for s in (await ask(server, "/api/sessions"))["items"] if s["id"] not in before]:
+            assert [s["door"] for s in new] == ["phone"]
+            return str(new[0]["id"])
+        await asyncio.sleep(0.1)
+    raise AssertionError("no session")
+
+
+@pytest.fixture
+async def before(server: RunningServer) -> set[str]:
+    """The sessions that there were before the test."""
+    return {s["id"] for s in (await ask(server, "/api/sessions"))["items"]}
 
 
 async def until_turns(server: RunningServer, session_id: str, count: int) -> Any:
@@ -54,9 +64,9 @@ async def until_ended(server: RunningServer, session_id: str) -> Any:
 
 
 @pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
-async def test_a_spoken_call_from_greeting_to_report(server, flite_wav, tmp_path, codec):
+async def test_a_spoken_call_from_greeting_to_report(server, flite_wav, tmp_path, before, codec):
     async with calling(tmp_path, server, port_of(server), codec=codec) as call:
-        session_id = await newest(server)
+        session_id = await until_listed(server, before)
         await until_turns(server, session_id, 1)
         await call.say(flite_wav("my name is anna"))
         kept = await until_turns(server, session_id, 3)
@@ -70,17 +80,17 @@ async def test_a_spoken_call_from_greeting_to_report(server, flite_wav, tmp_path
     assert np.abs(call.samples).max() > 3_000
 
 
-async def test_a_caller_who_hangs_up_gets_a_report(server, tmp_path):
+async def test_a_caller_who_hangs_up_gets_a_report(server, tmp_path, before):
     async with calling(tmp_path, server, port_of(server)) as call:
-        session_id = await newest(server)
+        session_id = await until_listed(server, before)
         await until_turns(server, session_id, 1)
         await call.do("hangup")
         assert (await until_ended(server, session_id)).keys() >= {"grammar_score"}
 
 
-async def test_a_call_that_was_on_hold_goes_on(server, tmp_path):
+async def test_a_call_that_was_on_hold_goes_on(server, tmp_path, before):
     async with calling(tmp_path, server, port_of(server)) as call:
-        session_id = await newest(server)
+        session_id = await until_listed(server, before)
         await until_turns(server, session_id, 1)
         await call.do("hold")
         await call.do("sndcode", "0")
