@@ -16,7 +16,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
+from pipeline.settings.load import load_settings
+from pipeline.settings.tree import Settings
 from tests.running_server import ROOT, RunningServer, own_server, server, server_env  # noqa: F401  (fixtures)
 from web.parley_client import ParleyClient
 
@@ -113,3 +116,28 @@ def test_the_server_names_its_doors(server: RunningServer) -> None:  # noqa: F81
     told = httpx.get(server.url, headers={"Accept": "application/json"}, timeout=20).json()["doors"]
     listed = (ROOT / "docs" / "doors" / "README.md").read_text(encoding="utf-8")
     assert [path for path in told.values() if f"`{path}`" not in listed and f" {path}`" not in listed] == []
+
+
+# What the pages put into the environment before.
+KEYS = {
+    "PARLEY_PHONE__PUBLIC_URL": "https://tutor.example",
+    "PARLEY_PHONE__TWILIO__AUTH_TOKEN": "x",
+    "PARLEY_PHONE__TWILIO__ACCOUNT_SID": "AC" + 32 * "0",
+}
+
+BLOCKS = [
+    (str(page.relative_to(ROOT)), block)
+    for page in sorted((ROOT / "docs").rglob("*.md"))
+    for block in re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+    if set(yaml.safe_load(block)) <= set(Settings.model_fields)  # the others are lessons
+]
+
+
+@pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[page for page, _ in BLOCKS])
+def test_settings_can_be_loaded(page: str, block: str, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text(block, encoding="utf-8")
+    assert load_settings(tmp_path / "my.yaml", env=KEYS, dotenv=None)
+
+
+def test_there_are_settings_to_load() -> None:
+    assert len(BLOCKS) > 4
