@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEECH_DIR = Path(os.environ.get("PARLEY_SPEECH_DIR") or ROOT.parent / "shared" / "speech").expanduser().resolve()
@@ -37,6 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
     state = Path(tempfile.mkdtemp(prefix="parley-tests-"))
     config.stash[_state] = state
     os.environ["PARLEY_DATA_DIR"] = str(state / "data")
+    # How long an example takes says how busy the machine is.
+    settings.register_profile("parley", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("parley")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
