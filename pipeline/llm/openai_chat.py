@@ -157,7 +157,7 @@ async def _pieces(data: AsyncIterator[bytes], request: ChatRequest) -> AsyncGene
             if chunk.get("error") or chunk.get("object") == "error":
                 raise ChatFailed(f"the language model failed in the middle of an answer: {_message(chunk)}")
             usage = chunk.get("usage")
-            if usage:
+            if isinstance(usage, dict):
                 counted = usage
             if usage and request.on_prompt_tokens is not None:
                 request.on_prompt_tokens(int(usage["prompt_tokens"]))

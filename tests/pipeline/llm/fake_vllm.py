@@ -54,6 +54,8 @@ class Script:
     """Every event arrives in bytes of three at a time, characters cut in two included."""
     done: bool = True
     finish_reason: str | None = "stop"
+    cached_tokens: int | None = None
+    """What a server that was started with ``--enable-prompt-tokens-details`` says it did not read again."""
     calls: Callable[[dict[str, Any]], list[tuple[str, str]]] = lambda _body: []
     """Functions that it asks for with its answer to a request's body: names and arguments."""
 
@@ -163,7 +165,10 @@ class FakeVLLM:
             await write(_event(_chunk(body, {}, script.finish_reason)))
         if (body.get("stream_options") or {}).get("include_usage"):
             prompt = sum(len(m["content"]) for m in body["messages"]) // 4
-            usage = {"prompt_tokens": prompt, "completion_tokens": len(words), "total_tokens": prompt + len(words)}
+            total = prompt + len(words)
+            usage: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": len(words), "total_tokens": total}
+            if script.cached_tokens is not None:
+                usage["prompt_tokens_details"] = {"cached_tokens": script.cached_tokens}
             await write(_event({**_chunk(body, {}), "choices": [], "usage": usage}))
         if script.done:
             await write(b"data: [DONE]\n\n")

@@ -11,6 +11,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
+from pipeline.brief import AnswerEnd
 from pipeline.llm.chat import ChatFailed, ChatRequest, whole
 from pipeline.llm.openai_chat import OpenAIChat
 from tests.pipeline.llm.fake_vllm import MAX_MODEL_LEN, MODEL, FakeVLLM, Script, serving
@@ -38,6 +39,29 @@ async def test_answer_comes_in_pieces_and_says_how_long_the_prompt_was(server: F
     assert pieces == ["Hello", " there.", " How", " are", " you?"]
     assert told == [len("Hello?") // 4]
     assert server.finished == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "end"),
+    [
+        (Script(), AnswerEnd(1, 5)),
+        (Script(cached_tokens=1, finish_reason="length"), AnswerEnd(1, 5, 1, cut=True)),
+        (Script(garbage_after=2, garbage=b'data: {"choices": [], "usage": "none"}\n\n'), AnswerEnd(1, 5)),
+    ],
+)
+async def test_how_an_answer_ended_is_told(server: FakeVLLM, chat: OpenAIChat, script: Script, end: AnswerEnd) -> None:
+    server.script = script
+    told: list[AnswerEnd] = []
+    await whole(chat, replace(ASK, on_end=told.append))
+    assert told == [end]
+
+
+async def test_of_an_answer_that_broke_off_no_end_is_told(server: FakeVLLM, chat: OpenAIChat) -> None:
+    server.script = Script(cut_after=2)
+    told: list[AnswerEnd] = []
+    with pytest.raises(ChatFailed):
+        await whole(chat, replace(ASK, on_end=told.append))
+    assert told == []
 
 
 async def test_request_holds_what_vllm_wants(server: FakeVLLM, chat: OpenAIChat) -> None:

@@ -13,6 +13,7 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack
 
 from tests.running_server import RunningServer
+from tests.web.realtime import openai_types
 
 LIVENESS_S = 30.0
 
@@ -46,6 +47,7 @@ class Peer:
             async with asyncio.timeout(LIVENESS_S):
                 while True:
                     event = await self.events.get()
+                    openai_types.check(event)
                     self.seen.append(event)
                     if event["type"] == kind:
                         return event

@@ -119,6 +119,15 @@ async def test_one_of_them_is_cancelled_by_its_id(mind: FakeVLLM, briefed: Runni
         assert (await client.until("error"))["error"]["code"] == "response_cancel_not_active"
 
 
+async def test_who_leaves_ends_them(mind: FakeVLLM, briefed: RunningServer) -> None:
+    mind.script = Script(answer=lambda _: " ".join(["on"] * 500), delay_s=0.05)
+    async with session(briefed.url) as client:
+        for _ in range(3):
+            await client.send(type="response.create", response={"conversation": "none", "output_modalities": ["text"]})
+        await mind.until(lambda: mind.running == 3)
+    await mind.until(lambda: mind.aborted == 3)
+
+
 async def test_functions_that_are_asked_for_beside_the_conversation(mind: FakeVLLM, briefed: RunningServer) -> None:
     mind.script = Script(answer=lambda _: "", calls=lambda body: [("get_weather", "{}")] if "tools" in body else [])
     async with session(briefed.url) as client:
@@ -202,12 +211,14 @@ async def test_an_answer_that_is_too_long_is_incomplete(mind: FakeVLLM, briefed:
 
 
 async def test_the_models_own_tokens_are_told(mind: FakeVLLM, briefed: RunningServer) -> None:
+    mind.script = Script(cached_tokens=3)
     async with session(briefed.url) as client:
         await client.update(instructions="You are a waiter", output_modalities=["text"])
         for wanted in ({"conversation": "none"}, {}):
             usage = (await client.respond(**wanted))["usage"]
             prompt = sum(len(m["content"]) for m in mind.requests[-1]["messages"]) // 4
             assert usage["input_token_details"]["text_tokens"] == prompt
+            assert usage["input_token_details"]["cached_tokens"] == 3
             assert usage["output_token_details"] == {"text_tokens": 5, "audio_tokens": 0}
             assert usage["total_tokens"] == prompt + 5
 
