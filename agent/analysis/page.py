@@ -12,6 +12,7 @@ from html import escape
 from typing import Any
 
 from agent.analysis.plots import plots
+from agent.analysis.scores import NOT_ENOUGH, NOT_HEARD
 from agent.analysis.words import plural
 from agent.record import CallRecord
 
@@ -36,6 +37,9 @@ MEASURES = {
     "interruptions": "Interruptions",
 }
 """The measures in the order in which they are shown, by name; any others follow."""
+
+VERDICTS = (NOT_ENOUGH, NOT_HEARD)
+"""Notes that stand in place of the scores."""
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #14211d; --ink-2: #46554f; --line: #d7dfdb; --accent: #0b6b50; --voice-you: #6d7d77;
@@ -84,7 +88,7 @@ def to_html(report: Mapping[str, Any], record: CallRecord, *, title: str) -> str
         _list("Try next", report.get("suggestions")),
         _plots(report),
         _measures(report),
-        _list("Notes", report.get("notes")),
+        _list("Notes", [note for note in _notes(report) if note not in VERDICTS]),
         _transcript(record),
     ]
     body = "\n".join(part for part in parts if part)
@@ -109,7 +113,15 @@ def _scores(report: Mapping[str, Any]) -> str:
         for name, key in (("Overall", "final_score"), ("Grammar", "grammar_score"))
         if isinstance(score := report.get(key), int | float)
     ]
-    return f'<section class="scores" aria-label="Scores">{"".join(known)}</section>' if known else "<p>No score this time.</p>"
+    if known:
+        return f'<section class="scores" aria-label="Scores">{"".join(known)}</section>'
+    verdict = next((note for note in _notes(report) if note in VERDICTS), None)
+    return f"<p>No score: {_e(verdict)}.</p>" if verdict else "<p>No score this time.</p>"
+
+
+def _notes(report: Mapping[str, Any]) -> list[str]:
+    given = report.get("notes")
+    return [note for note in given if isinstance(note, str)] if isinstance(given, list) else []
 
 
 def _mistakes(report: Mapping[str, Any]) -> str:

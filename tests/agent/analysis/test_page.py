@@ -110,3 +110,10 @@ def test_values_as_they_are_read() -> None:
     assert shown(1.5, "s, mean") == ("1.5", "s, mean")
     assert shown(None, "turns") == ("not measured", "")
     assert clock(83.9) == "1:23"
+
+
+def test_why_there_is_no_score_stands_where_the_score_would() -> None:
+    record = CallRecord("s", 0.0, "websocket", "beginner", "introductions")
+    read = Reader(to_html(first_report(record), record, title="Introductions"))
+    assert "No score: not enough speech." in read.text
+    assert read.text.count("not enough speech") == 1
