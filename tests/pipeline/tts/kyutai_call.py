@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 from pipecat.frames.frames import (
@@ -21,7 +20,6 @@ from pipecat.frames.frames import (
 )
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
-from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.workers.runner import WorkerRunner
 
 from agent.record import Word
@@ -30,37 +28,7 @@ from pipeline.settings.tree import KyutaiTTSSettings
 from pipeline.speculation import HeldReply
 from pipeline.tts.kyutai import KyutaiEngine
 from pipeline.tts.kyutai_stage import KyutaiTTSService
-
-LIVE_S = 60
-F = TypeVar("F", bound=Frame)
-
-
-class Collector(FrameProcessor):
-    """Keeps every frame that reaches the end of the pipeline."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.frames: list[Frame] = []
-        self.changed = asyncio.Event()
-        self.on_frame: Callable[[Frame], Awaitable[None]] | None = None
-
-    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        await super().process_frame(frame, direction)
-        if direction is FrameDirection.DOWNSTREAM:
-            self.frames.append(frame)
-            self.changed.set()
-            if self.on_frame is not None:
-                await self.on_frame(frame)
-        await self.push_frame(frame, direction)
-
-    def of(self, kind: type[F]) -> list[F]:
-        return [f for f in self.frames if isinstance(f, kind)]
-
-    async def wait(self, done: Callable[[], bool]) -> None:
-        async with asyncio.timeout(LIVE_S):
-            while not done():
-                self.changed.clear()
-                await self.changed.wait()
+from tests.pipeline.tts.collector import LIVE_S, Collector
 
 
 @dataclass

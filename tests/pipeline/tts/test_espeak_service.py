@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -27,7 +26,6 @@ from pipecat.frames.frames import (
 )
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
-from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.services.settings import TTSSettings
 from pipecat.workers.runner import WorkerRunner
 
@@ -38,38 +36,9 @@ from pipeline.settings.tree import EspeakSettings
 from pipeline.tts.clauses import ClauseAggregator
 from pipeline.tts.espeak import LEVEL_RATE, EspeakEngine, EspeakTTSService
 from pipeline.tts.espeak_library import EspeakError, UnknownVoice
+from tests.pipeline.tts.collector import LIVE_S, Collector
 
-LIVE_S = 60
-F = TypeVar("F", bound=Frame)
 REPLY = "Good morning, my dear friend. I am glad that you came! What did you eat today?"
-
-
-class Collector(FrameProcessor):
-    """Keeps every frame that reaches the end of the pipeline, and reports errors going the other way."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.frames: list[Frame] = []
-        self.changed = asyncio.Event()
-        self.on_frame: Callable[[Frame], Awaitable[None]] | None = None
-
-    async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
-        await super().process_frame(frame, direction)
-        if direction is FrameDirection.DOWNSTREAM:
-            self.frames.append(frame)
-            self.changed.set()
-            if self.on_frame is not None:
-                await self.on_frame(frame)
-        await self.push_frame(frame, direction)
-
-    def of(self, kind: type[F]) -> list[F]:
-        return [f for f in self.frames if isinstance(f, kind)]
-
-    async def wait(self, done: Callable[[], bool]) -> None:
-        async with asyncio.timeout(LIVE_S):
-            while not done():
-                self.changed.clear()
-                await self.changed.wait()
 
 
 @dataclass

@@ -30,7 +30,8 @@ from pipeline.settings.tree import KyutaiTTSSettings
 from pipeline.speculation import HeldReply, WithdrawnFrame
 from pipeline.tts.kyutai import KyutaiEngine
 from pipeline.tts.kyutai_client import EngineError
-from tests.pipeline.tts.kyutai_call import LIVE_S, Bench, speaking
+from tests.pipeline.tts.collector import LIVE_S
+from tests.pipeline.tts.kyutai_call import Bench, speaking
 from tests.pipeline.tts.kyutai_server import LEVEL, WORD_FRAMES, KyutaiServer
 
 REPLY = "Good morning, my friend. What did you eat today?"
