@@ -1,15 +1,13 @@
 """Stand-ins for Telnyx, Plivo, Vonage and Exotel, written from their public pages.
 
-Each calls the webhook, opens the stream that it is told to, plays a caller's voice in real time, plays what it is sent at the
-rate of a loudspeaker, gives its marks back as the carrier does, and checks every message against the documents.
+Each calls the webhook, opens the stream that it is told to, gives its marks back as the carrier does, and checks every message
+against the documents.
 """
 
 from __future__ import annotations
 
-import asyncio
 import audioop
 import base64
-import contextlib
 import hashlib
 import hmac
 import json
@@ -18,246 +16,36 @@ import secrets
 import time
 import uuid
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
-import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
-from web.talk.wavs import read_wav
-
-LIVENESS_S = 30.0
-CALLER, NUMBER = "+15550199", "+15550100"
-Played = tuple[str, bytes | str]
-"""("audio", encoded), ("mark", name) or ("clear", "")."""
+from tests.web.phone.caller import CALLER, NUMBER, Played, StreamCaller
 
 
-class FakeCarrier:
+class FakeCarrier(StreamCaller):
     """One call: ``await connect()`` after ``await answer()``, then ``say`` and ``press`` until ``hang_up``."""
 
     name = ""
-    rate_hz = 8_000
-    piece_s = 0.02
-    marks_after_clear = True
-    """Whether marks that a clear threw away come back at once."""
 
     def __init__(self, url: str, public_url: str, **options: Any) -> None:
-        self.url, self.public_url = url, public_url
+        super().__init__(url, public_url)
         self.call_id = str(uuid.uuid4())
         self.stream_id = str(uuid.uuid4())
         self.caller = options.get("caller", CALLER)
-        self.heard = bytearray()  # pcm16 at rate_hz that was played
-        self.marks: list[str] = []
-        self.returned: list[str] = []
-        self.clears = 0
-        self.cleared_samples = 0
-        self.ended = asyncio.Event()
-        self.close_code: int | None = None
-        self.mangle: Callable[[int], list[int]] = lambda number: [number]
-        self._http = httpx.AsyncClient(timeout=LIVENESS_S, trust_env=False)
-        self._socket: ClientConnection | None = None
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._sequence = self._number = 0
-        self._voice = np.zeros(0, np.int16)
-        self._said = asyncio.Event()
-        self._buffer: list[bytes | str] = []
-        self._kept: dict[int, str | bytes] = {}
-        self._rng = np.random.default_rng(7)
-
-    # What each carrier has of its own
 
     async def answer(self, path: str | None = None, **more: str) -> str:
         """Ask the webhook what to do with the call; the address of the stream, after a check of the whole answer."""
         raise NotImplementedError
 
-    async def status(self, what: str, path: str | None = None) -> httpx.Response:
-        """Tell the server how the call is doing, in the carrier's words."""
-        raise NotImplementedError
-
-    def hello(self) -> list[str]:
-        """The stream's first messages."""
-        raise NotImplementedError
-
-    def media(self, number: int, pcm16: bytes) -> str | bytes:
-        raise NotImplementedError
-
-    def read(self, message: str | bytes) -> Played:
-        """A message of the server's, checked against the documents."""
-        raise NotImplementedError
-
-    def mark_message(self, name: str) -> str:
-        raise NotImplementedError
-
-    def digit_message(self, digit: str) -> str:
-        raise NotImplementedError
-
-    def after_clear(self) -> str | None:
-        """What confirms a clear."""
-        return None
-
-    def bye(self) -> str | None:
-        """The last message of a stream, where there is one."""
-        return None
-
-    # The stream
-
     async def connect(self, address: str) -> FakeCarrier:
         host = urlsplit(self.public_url)._replace(scheme="wss").geturl()
         assert address.startswith(host), address
-        self.ended, self.close_code = asyncio.Event(), None
-        self._sequence = self._number = 0
-        self._buffer.clear()
-        self._socket = await connect(
-            self.url.replace("http", "ws", 1) + address.removeprefix(host), max_size=None, ping_interval=None
-        )
-        for message in self.hello():
-            await self._socket.send(message)
-        for work in (self._read(), self._speak(), self._play()):
-            self._tasks.append(asyncio.create_task(work))
+        await self._open(address.removeprefix(host))
         return self
-
-    def sequence(self) -> int:
-        self._sequence += 1
-        return self._sequence
-
-    async def _write(self, message: str | bytes) -> None:
-        assert self._socket is not None
-        with contextlib.suppress(ConnectionClosed):
-            await self._socket.send(message)
-
-    async def _speak(self) -> None:
-        loop = asyncio.get_running_loop()
-        due, samples = loop.time(), round(self.piece_s * self.rate_hz)
-        while not self.ended.is_set():
-            piece, self._voice = self._voice[:samples], self._voice[samples:]
-            if not len(self._voice):
-                self._said.set()
-            frame = self._rng.normal(0, 8, samples).astype(np.int16)
-            frame[: len(piece)] += piece
-            self._number += 1
-            self._kept[self._number] = self.media(self._number, frame.tobytes())
-            for number in self.mangle(self._number):
-                if number in self._kept:
-                    await self._write(self._kept[number])
-            self._kept.pop(self._number - 10, None)
-            due += self.piece_s
-            await asyncio.sleep(max(0.0, due - loop.time()))
-
-    async def _read(self) -> None:
-        assert self._socket is not None
-        try:
-            async for message in self._socket:
-                kind, content = self.read(message)
-                if kind == "clear":
-                    await self._clear()
-                    continue
-                if kind == "mark":
-                    self.marks.append(str(content))
-                self._buffer.append(content)
-        except ConnectionClosed:
-            pass
-        finally:
-            self.close_code = self._socket.close_code
-            self.ended.set()
-
-    async def _clear(self) -> None:
-        self.clears += 1
-        thrown, self._buffer = self._buffer, []
-        for item in thrown:
-            if isinstance(item, bytes):
-                self.cleared_samples += len(item) // 2
-            elif self.marks_after_clear:
-                await self._give_back(item)
-        confirmation = self.after_clear()
-        if confirmation is not None:
-            await self._write(confirmation)
-
-    async def _give_back(self, name: str) -> None:
-        self.returned.append(name)
-        await self._write(self.mark_message(name))
-
-    async def _play(self) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        while not self.ended.is_set():
-            if not self._buffer:
-                await asyncio.sleep(0.005)
-                due = max(due, loop.time())
-                continue
-            item = self._buffer.pop(0)
-            if isinstance(item, str):
-                self._tasks.append(asyncio.create_task(self._later(item)))
-                continue
-            self.heard += item
-            due = max(due, loop.time() - 0.02) + len(item) / 2 / self.rate_hz
-            await asyncio.sleep(max(0.0, due - loop.time()))
-
-    async def _later(self, name: str) -> None:
-        await asyncio.sleep(0.05)
-        await self._give_back(name)
-
-    # The caller
-
-    @property
-    def voiced_s(self) -> float:
-        """How much of a voice was heard, in seconds."""
-        step = self.rate_hz // 50
-        pcm = np.frombuffer(bytes(self.heard), np.int16).astype(np.float32)
-        whole = pcm[: len(pcm) // step * step].reshape(-1, step)
-        return float((np.sqrt((whole**2).mean(axis=1)) > 200).sum() / 50)
-
-    async def say(self, wav: Path, *, wait: bool = True) -> None:
-        self._said.clear()
-        self._voice = np.concatenate([self._voice, read_wav(wav, self.rate_hz).astype(np.int16)])
-        if wait:
-            await asyncio.wait_for(self._said.wait(), LIVENESS_S)
-
-    async def press(self, digit: str) -> None:
-        await self._write(self.digit_message(digit))
-
-    async def raw(self, message: str | bytes) -> None:
-        assert self._socket is not None
-        await self._socket.send(message)
-
-    async def hang_up(self) -> None:
-        """The caller puts the receiver down, be it in the middle of a word."""
-        bye = self.bye()
-        if bye is not None:
-            await self._write(bye)
-        await self.drop()
-        assert (await self.status("completed")).status_code == 204
-
-    async def drop(self) -> None:
-        """The stream's connection goes, without a word."""
-        assert self._socket is not None
-        self.ended.set()
-        await self._socket.close()
-
-    async def until(self, condition: Callable[[], Any], what: str) -> None:
-        try:
-            async with asyncio.timeout(LIVENESS_S):
-                while not condition():  # noqa: ASYNC110 - what is waited for has no event
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            raise AssertionError(f"{what}: not in time") from None
-
-    async def close(self) -> None:
-        self.ended.set()
-        if self._socket is not None:
-            await self._socket.close()
-        for task in self._tasks:
-            task.cancel()
-        results = await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._http.aclose()
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
 
 
 def ulaw_of(payload: str) -> bytes:

@@ -15,7 +15,8 @@ from pipeline.sessions import SessionManager
 from pipeline.settings.exchange import AudioSocketSettings
 from pipeline.settings.tree import Settings
 from tests.web.conftest import Running, stand_ins
-from tests.web.phone.fake_asterisk import FakeAsterisk, phoning
+from tests.web.phone.caller import phoning
+from tests.web.phone.fake_asterisk import FakeAsterisk
 from web.doors.phone.audiosocket import MAX_STRANGERS, STRIKES, AudioSocketServer, is_among
 from web.doors.phone.desk import Desk
 

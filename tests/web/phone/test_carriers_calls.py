@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.metrics import prometheus
 from tests.web.conftest import Running
+from tests.web.phone.caller import phoning
 from tests.web.phone.fake_carriers import CARRIERS, FakeCarrier, FakeTelnyx, settings_of
-from tests.web.phone.fake_twilio import phoning
 
 PUBLIC = "https://tutor.example.org"
 PHONE: dict[str, Any] = {"public_url": PUBLIC, **settings_of(*CARRIERS)}

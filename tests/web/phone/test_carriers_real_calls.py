@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from tests.running_server import RunningServer
+from tests.web.phone.caller import phoning
 from tests.web.phone.fake_carriers import CARRIERS, FakeCarrier
-from tests.web.phone.fake_twilio import phoning
+from tests.web.phone.stored import ask, connected, until_turns
 
 PUBLIC = "https://tutor.example.org"
 
@@ -34,33 +34,13 @@ def carrier(request: pytest.FixtureRequest) -> type[FakeCarrier]:
     return CARRIERS[request.param]
 
 
-async def ask(server: RunningServer, path: str) -> Any:
-    return await asyncio.to_thread(server.get, path)
-
-
-async def until_turns(server: RunningServer, session_id: str, enough: Callable[[list[dict[str, Any]]], bool]) -> Any:
-    """The stored session, once its turns are ``enough``."""
-    for _ in range(600):
-        kept = await ask(server, f"/api/sessions/{session_id}")
-        if enough(kept["turns"]):
-            return kept
-        await asyncio.sleep(0.1)
-    raise AssertionError([(t["role"], t["text"]) for t in kept["turns"]])
-
-
-async def connected(server: RunningServer, call: FakeCarrier) -> str:
-    """Dial and connect; the session's id."""
-    before = {s["id"] for s in (await ask(server, "/api/sessions"))["items"]}
+async def dialled(call: FakeCarrier) -> None:
     await call.connect(await call.answer())
-    await call.until(lambda: call.voiced_s > 0.2, "the greeting begins")
-    new = [s for s in (await ask(server, "/api/sessions"))["items"] if s["id"] not in before]
-    assert [s["door"] for s in new] == ["phone"]
-    return str(new[0]["id"])
 
 
 async def test_a_spoken_call_from_greeting_to_report(server, flite_wav, carrier):
     async with phoning(carrier(server.url, PUBLIC)) as call:
-        session_id = await connected(server, call)
+        session_id = await connected(server, call, dialled(call))
         await until_turns(server, session_id, lambda turns: len(turns) == 1)
         await call.say(flite_wav("my name is anna"))
         kept = await until_turns(server, session_id, lambda turns: len(turns) >= 3)
@@ -77,11 +57,11 @@ async def test_a_spoken_call_from_greeting_to_report(server, flite_wav, carrier)
 
 async def test_speaking_over_the_tutor_empties_the_carriers_buffer(server, flite_wav, carrier):
     async with phoning(carrier(server.url, PUBLIC)) as call:
-        session_id = await connected(server, call)
+        session_id = await connected(server, call, dialled(call))
         await asyncio.sleep(0.7)
         await call.say(flite_wav("my name is anna"), wait=False)
         await call.until(lambda: call.clears, "the buffer is emptied")
-        heard_s = len(call.heard) / 2 / call.rate_hz
+        heard_s = call.heard_s
         kept = await until_turns(server, session_id, lambda turns: len(turns) >= 2)
         first = kept["turns"][0]
         assert (first["role"], first["interrupted"]) == ("tutor", True)
@@ -92,7 +72,7 @@ async def test_speaking_over_the_tutor_empties_the_carriers_buffer(server, flite
 @pytest.mark.parametrize("name", ["telnyx", "plivo", "exotel"])  # Vonage numbers nothing
 async def test_a_learner_is_understood_through_losses_and_mix_ups(server, flite_wav, name):
     async with phoning(CARRIERS[name](server.url, PUBLIC)) as call:
-        session_id = await connected(server, call)
+        session_id = await connected(server, call, dialled(call))
         await until_turns(server, session_id, lambda turns: len(turns) == 1)
         # Of every five pieces two change places, and one in fifty is lost.
         call.mangle = lambda n: [] if n % 50 == 0 else [n, n - 1] if n % 5 == 1 else [] if n % 5 == 0 else [n]

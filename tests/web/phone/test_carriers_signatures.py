@@ -10,8 +10,8 @@ import time
 import pytest
 
 from pipeline.metrics import prometheus
+from tests.web.phone.caller import phoning
 from tests.web.phone.fake_carriers import CARRIERS, FakeExotel, FakePlivo, FakeTelnyx, FakeVonage, settings_of
-from tests.web.phone.fake_twilio import phoning
 from web.doors.phone import exotel, plivo, telnyx, vonage
 
 PUBLIC = "https://tutor.example.org"

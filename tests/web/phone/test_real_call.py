@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
 from agent.analysis.words import tokens
 from tests.running_server import RunningServer
-from tests.web.phone.fake_twilio import AUTH_TOKEN, FakeTwilio, phoning
+from tests.web.phone.caller import phoning
+from tests.web.phone.fake_twilio import AUTH_TOKEN, FakeTwilio
+from tests.web.phone.stored import ask, connected, until_turns
 
 PUBLIC = "https://tutor.example.org"
 
@@ -33,33 +34,13 @@ def server(tmp_path_factory: pytest.TempPathFactory, server_env: dict[str, str])
     assert running.stop() == 0
 
 
-async def ask(server: RunningServer, path: str) -> Any:
-    return await asyncio.to_thread(server.get, path)
-
-
-async def until_turns(server: RunningServer, session_id: str, enough: Callable[[list[dict[str, Any]]], bool]) -> Any:
-    """The stored session, once its turns are ``enough``."""
-    for _ in range(600):
-        kept = await ask(server, f"/api/sessions/{session_id}")
-        if enough(kept["turns"]):
-            return kept
-        await asyncio.sleep(0.1)
-    raise AssertionError([(t["role"], t["text"]) for t in kept["turns"]])
-
-
-async def connected(server: RunningServer, call: FakeTwilio) -> str:
-    """Dial and connect; the session's id."""
-    before = {s["id"] for s in (await ask(server, "/api/sessions"))["items"]}
+async def dialled(call: FakeTwilio) -> None:
     await call.connect(await call.dial())
-    await call.until(lambda: call.heard.voiced_s > 0.2, "the greeting begins")
-    new = [s for s in (await ask(server, "/api/sessions"))["items"] if s["id"] not in before]
-    assert [s["door"] for s in new] == ["phone"]
-    return str(new[0]["id"])
 
 
 async def test_a_spoken_call_from_greeting_to_report(server, flite_wav):
     async with phoning(FakeTwilio(server.url, PUBLIC)) as call:
-        session_id = await connected(server, call)
+        session_id = await connected(server, call, dialled(call))
         await until_turns(server, session_id, lambda turns: len(turns) == 1)
         await call.say(flite_wav("my name is anna"))
         kept = await until_turns(server, session_id, lambda turns: len(turns) >= 3)
@@ -76,11 +57,11 @@ async def test_a_spoken_call_from_greeting_to_report(server, flite_wav):
 
 async def test_speaking_over_the_tutor_empties_the_carriers_buffer_and_keeps_what_was_heard(server, flite_wav):
     async with phoning(FakeTwilio(server.url, PUBLIC, mark_delay_s=0.12)) as call:
-        session_id = await connected(server, call)
+        session_id = await connected(server, call, dialled(call))
         await asyncio.sleep(0.7)
         await call.say(flite_wav("my name is anna"), wait=False)
         await call.until(lambda: call.clears, "the buffer is emptied")
-        heard_s = call.heard.pieces * 0.02
+        heard_s = call.heard_s
         kept = await until_turns(server, session_id, lambda turns: len(turns) >= 2)
         first = kept["turns"][0]
         assert first["role"] == "tutor"
@@ -95,7 +76,7 @@ async def test_speaking_over_the_tutor_empties_the_carriers_buffer_and_keeps_wha
 
 async def test_0_says_the_greeting_once_more(server):
     async with phoning(FakeTwilio(server.url, PUBLIC)) as call:
-        session_id = await connected(server, call)
+        session_id = await connected(server, call, dialled(call))
         kept = await until_turns(server, session_id, lambda turns: len(turns) == 1)
         await call.press("0")
         kept = await until_turns(server, session_id, lambda turns: len(turns) == 2)
@@ -114,10 +95,13 @@ async def test_a_learner_reads_aloud_over_the_telephone_and_is_followed(own_serv
     sentences = tmp_path / "sentences.txt"
     sentences.write_text("\n".join(clips) + "\n")
     server = await asyncio.to_thread(
-        own_server, PARLEY_TUTOR__READ_ALOUD_FILE=str(sentences), PARLEY_PHONE__LESSON="read_aloud"
+        own_server,
+        PARLEY_TUTOR__READ_ALOUD_FILE=str(sentences),
+        PARLEY_PHONE__LESSON="read_aloud",
+        PARLEY_TTS__ESPEAK__RATE_WPM="450",  # nobody interrupts it
     )
     async with phoning(FakeTwilio(server.url, PUBLIC)) as call:
-        session_id = await connected(server, call)
+        session_id = await connected(server, call, dialled(call))
         seen, followed = 0, {}
         while len(followed) < len(clips):
             asked_for = seen

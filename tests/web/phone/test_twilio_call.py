@@ -14,7 +14,8 @@ from websockets.exceptions import InvalidStatus
 
 from pipeline.metrics import prometheus
 from tests.web.conftest import Running
-from tests.web.phone.fake_twilio import ACCOUNT, AUTH_TOKEN, NUMBER, FakeTwilio, phoning, sid, signature
+from tests.web.phone.caller import NUMBER, phoning
+from tests.web.phone.fake_twilio import ACCOUNT, AUTH_TOKEN, FakeTwilio, sid, signature
 from web.doors.phone import stream
 from web.doors.phone.stream import STRIKES
 
@@ -28,7 +29,7 @@ def caller(server: Running, **options: Any) -> FakeTwilio:
 
 
 def entry_of(server: Running, call: FakeTwilio) -> Any:
-    return server.state.phone._entries["twilio", call.call_sid]
+    return server.state.phone._entries["twilio", call.call_id]
 
 
 def session_of(server: Running, call: FakeTwilio) -> Any:
@@ -54,7 +55,7 @@ async def report_of(server: Running, call: FakeTwilio) -> dict[str, Any]:
 
 async def greeted(call: FakeTwilio) -> None:
     await call.connect(await call.dial())
-    await call.until(lambda: call.heard.voiced_s > 0.1, "the greeting is heard")
+    await call.until(lambda: call.voiced_s > 0.1, "the greeting is heard")
 
 
 async def test_a_caller_is_greeted_at_once_and_can_hang_up(serve):
@@ -62,9 +63,9 @@ async def test_a_caller_is_greeted_at_once_and_can_hang_up(serve):
     async with phoning(caller(server)) as call:
         await call.connect(await call.dial())
         session = session_of(server, call)
-        await call.until(lambda: call.heard.voiced_s >= 0.28, "the greeting is heard")
+        await call.until(lambda: call.voiced_s >= 0.28, "the greeting is heard")
         assert session.record.door == "phone"
-        assert call.heard.voiced_s == pytest.approx(0.3, abs=0.04)
+        assert call.voiced_s == pytest.approx(0.3, abs=0.04)
         await call.until(lambda: call.returned, "marks come back")
         await call.hang_up()
         await report_of(server, call)
@@ -137,20 +138,20 @@ async def test_a_stream_needs_the_token_of_its_call_and_each_only_once(serve):
         token = twiml.find("Connect/Stream/Parameter").attrib["value"]
         await other.dial()
 
-        async def try_to_get_in(call_sid: str, parameters: dict[str, str]) -> None:
-            thief.call_sid = call_sid
+        async def try_to_get_in(call_id: str, parameters: dict[str, str]) -> None:
+            thief.call_id = call_id
             await thief.open(parameters)
             await thief.until(thief.ended.is_set, "the stream is closed")
             assert thief.close_code == 1008
-            assert not thief.heard.pieces
+            assert not thief.heard
 
-        await try_to_get_in(one.call_sid, {})
-        await try_to_get_in(one.call_sid, {"token": token + "x"})
-        await try_to_get_in(other.call_sid, {"token": token})
+        await try_to_get_in(one.call_id, {})
+        await try_to_get_in(one.call_id, {"token": token + "x"})
+        await try_to_get_in(other.call_id, {"token": token})
         await try_to_get_in(sid("CA"), {"token": token})
         await one.connect(twiml)
-        await one.until(lambda: one.heard.voiced_s > 0.1, "the greeting is heard")
-        await try_to_get_in(one.call_sid, {"token": token})
+        await one.until(lambda: one.voiced_s > 0.1, "the greeting is heard")
+        await try_to_get_in(one.call_id, {"token": token})
         assert refused("token") == before + 5
         assert session_of(server, one).state == "attached"
 
@@ -197,7 +198,7 @@ async def test_0_says_the_line_again_and_empties_the_carriers_buffer(serve):
     async with phoning(caller(server, mark_delay_s=0.1)) as call:
         await greeted(call)
         session = session_of(server, call)
-        await call.until(lambda: call.heard.voiced_s > 2.0, "some of it was heard")
+        await call.until(lambda: call.voiced_s > 2.0, "some of it was heard")
         await call.press("0")
         await call.until(lambda: call.clears, "the buffer is emptied")
         first = session.record.turns[0]
@@ -223,9 +224,9 @@ async def test_2_makes_the_tutor_louder_at_once(serve):
     server = await serve(phone=PHONE, speech_s=4.0)
     async with phoning(caller(server)) as call:
         await greeted(call)
-        usual = np.abs(call.heard.samples()[-1_600:]).max()
+        usual = np.abs(call.samples[-1_600:]).max()
         await call.press("2")
-        await call.until(lambda: np.abs(call.heard.samples()[-800:]).max() > 1.4 * usual, "it is louder")
+        await call.until(lambda: np.abs(call.samples[-800:]).max() > 1.4 * usual, "it is louder")
 
 
 async def test_hash_ends_the_call_with_a_report(serve):
@@ -252,7 +253,7 @@ async def test_a_call_that_has_lasted_long_enough_ends_with_a_farewell_that_is_h
         await call.until(call.ended.is_set, "the server hangs up")
         await report_of(server, call)
         assert session.record.end_reason == "time limit"
-        assert call.heard.voiced_s == pytest.approx(1.6, abs=0.05)
+        assert call.voiced_s == pytest.approx(1.6, abs=0.05)
 
 
 @pytest.mark.parametrize("how", ["stop", "status"])
@@ -261,7 +262,7 @@ async def test_hanging_up_in_mid_word_ends_the_call_with_its_report(serve, how):
     async with phoning(caller(server)) as call:
         await greeted(call)
         session = session_of(server, call)
-        await call.until(lambda: call.heard.voiced_s > 2.0, "some of it was heard")
+        await call.until(lambda: call.voiced_s > 2.0, "some of it was heard")
         if how == "stop":
             await call.hang_up(callback=False)
         else:
@@ -284,8 +285,8 @@ async def test_a_call_whose_stream_broke_off_is_taken_up_again(serve):
         await server.until(lambda: session.state == "attached", "the call is taken up again")
         assert session_of(server, call) is session
         await call.press("0")
-        heard = call.heard.voiced_s
-        await call.until(lambda: call.heard.voiced_s > heard + 0.1, "the tutor speaks again")
+        heard = call.voiced_s
+        await call.until(lambda: call.voiced_s > heard + 0.1, "the tutor speaks again")
 
 
 async def test_a_call_whose_stream_broke_off_ends_where_nobody_comes_back(serve):
@@ -339,8 +340,8 @@ async def test_lost_and_mixed_up_pieces_leave_the_rest_in_order(serve):
         call.mangle = lambda chunk: [chunk + shift for shift in next(mixed)]
         await greeted(call)
         ears = server.engines["stt"].made[-1]
-        chunks, heard = call._chunk, ears.audio_bytes
-        await call.until(lambda: call._chunk > chunks + 100, "the caller is on the line")
+        chunks, heard = call.frames, ears.audio_bytes
+        await call.until(lambda: call.frames > chunks + 100, "the caller is on the line")
         # What was lost is silence: the voice that follows keeps its time.
         await call.until(lambda: ears.audio_bytes - heard >= 100 * 640, "time goes on evenly")
 
@@ -406,13 +407,13 @@ async def test_twenty_calls_at_once(serve, record_testsuite_property):
         for call in calls:
             await call.connect(await call.dial())
         for call in calls:
-            await call.until(lambda call=call: call.heard.voiced_s > 2.97, "the whole greeting is heard")
-        gaps = np.concatenate([np.diff(call.heard.arrivals) for call in calls])
+            await call.until(lambda call=call: call.voiced_s > 2.97, "the whole greeting is heard")
+        gaps = np.concatenate([np.diff(call.arrivals) for call in calls])
         record_testsuite_property(
             "packet_gap_ms_p50_p99_max", [round(1e3 * float(np.quantile(gaps, q)), 1) for q in (0.5, 0.99, 1.0)]
         )
         assert len({session_of(server, call).id for call in calls}) == 20
-        assert all(call.heard.voiced_s == pytest.approx(3.0, abs=0.05) for call in calls)
+        assert all(call.voiced_s == pytest.approx(3.0, abs=0.05) for call in calls)
         assert server.state.sessions.active == 20
         for call in calls:
             await call.hang_up()
