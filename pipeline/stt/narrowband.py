@@ -1,7 +1,6 @@
 """Whether speech came through a telephone: nothing above 4 kHz. Pure.
 
-It is told from the sound itself. So it holds for a carrier's µ-law, for a telephone exchange and for the headset of a browser
-that falls back to a telephone's rate, and nobody has to say it.
+It is told from the sound itself, so no door has to say it, and it holds for whatever was brought up from 8 kHz on its way.
 """
 
 from __future__ import annotations
