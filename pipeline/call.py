@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -27,31 +27,21 @@ from pipecat.frames.frames import (
 )
 from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
-from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair, LLMUserAggregatorParams
 from pipecat.processors.frame_processor import FrameProcessor
-from pipecat.turns.user_start import BaseUserTurnStartStrategy, VADUserTurnStartStrategy
-from pipecat.turns.user_stop import (
-    BaseUserTurnStopStrategy,
-    SpeechTimeoutUserTurnStopStrategy,
-    TurnAnalyzerUserTurnStopStrategy,
-)
-from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
-from agent.record import Level, Word
+from agent.record import Word
 from pipeline.brief import AnswerEnd, Brief, FunctionCall
 from pipeline.faults.guard import guard_stt
 from pipeline.faults.keeper import Keeper
 from pipeline.faults.watch import Stage
 from pipeline.metrics import prometheus
 from pipeline.observing.observer import CallObserver
-from pipeline.pipecat_private import AudioPath, SharedSileroVAD, guard_answers, quieten_observers
-from pipeline.settings.tree import TurnSettings
-from pipeline.speculation import HeldReply, Speculation
+from pipeline.pipecat_private import AudioPath, guard_answers, quieten_observers
+from pipeline.speculation import Speculation
 from pipeline.transports.base import CallTransport
 from pipeline.turn_start import VerdictTurnStart
-from pipeline.turns.barge import Parameters as BargeInParameters
-from pipeline.turns.detector import Parameters
+from pipeline.turn_taking import make_aggregators, make_speculation, make_start
 
 if TYPE_CHECKING:
     from pipeline.session import Session
@@ -62,8 +52,6 @@ INTERRUPT_TIMEOUT_S = 1.0
 INPUT_RATE_HZ = 16_000
 FAREWELL_TIMEOUT_S = 12.0
 SPARE_CHUNK_S = 0.02
-PATIENCE: Mapping[Level, float] = {"beginner": 1.25, "intermediate": 1.0, "advanced": 0.9}
-"""What waiting times are multiplied by: our own rule, beginners pause for longer."""
 
 
 class BuildFailed(RuntimeError):
@@ -97,11 +85,11 @@ class Call:
         try:
             stt, llm, tts = (services.engines[stage].create(session.call_state) for stage in ("stt", "llm", "tts"))
             guard_stt(stt, services.settings.faults.stt_timeout_s)
-            gate, speculation = self._make_speculation(llm)
+            gate, speculation = make_speculation(session, llm)
             self._speculation = speculation
             vad = services.models.vad(session.call_state.vad or services.settings.vad)
-            start = self._start_strategy(vad)
-            user, assistant = self._aggregators(vad, start, speculation)
+            start = make_start(session, transport, vad, self.interrupt)
+            user, assistant = make_aggregators(session, vad, start, speculation)
             guard_answers(user, self._may_answer, self._unanswered)
             chain: list[FrameProcessor] = [
                 transport.input(),
@@ -156,74 +144,6 @@ class Call:
     def died(self) -> bool:
         """Whether the pipeline ended by itself."""
         return self._run is not None and self._run.done()
-
-    def _make_speculation(self, llm: FrameProcessor) -> tuple[HeldReply | None, Speculation | None]:
-        services, turns = self._session.services, self._turns
-        # What nobody may want an answer to is not answered on suspicion either.
-        state = self._session.call_state
-        if turns.end != "patient" or not turns.speculate or not state.answers or not state.interruptible:
-            return None, None
-        gate = HeldReply()
-        return gate, Speculation(self._session.context, llm, gate, may=lambda: not services.headroom.low)
-
-    def _start_strategy(self, vad: SharedSileroVAD) -> BaseUserTurnStartStrategy:
-        turns = self._turns
-        interrupts = self._session.call_state.interruptible
-        if turns.barge_in == "stock":
-            return VADUserTurnStartStrategy(enable_interruptions=interrupts)
-        return VerdictTurnStart(
-            vad,
-            self._transport,
-            BargeInParameters(verdict_s=turns.verdict_s),
-            interrupt=self.interrupt,
-            say_again=turns.end == "stock",
-            interrupts=interrupts,
-        )
-
-    def _aggregators(
-        self, vad: SharedSileroVAD, start: BaseUserTurnStartStrategy, speculation: Speculation | None
-    ) -> tuple[FrameProcessor, FrameProcessor]:
-        turns, models = self._turns, self._session.services.models
-        stop = (
-            self._patient_stop(vad, speculation)
-            if turns.end == "patient"
-            else (
-                TurnAnalyzerUserTurnStopStrategy(turn_analyzer=models.smart_turn(turns))
-                if turns.smart_turn
-                else SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=turns.silence_s)
-            )
-        )
-        params = LLMUserAggregatorParams(
-            vad_analyzer=vad,
-            # Only the voice starts a turn: words that come late belong to the turn before.
-            user_turn_strategies=UserTurnStrategies(start=[start], stop=[stop]),
-            user_turn_stop_timeout=turns.stop_timeout_s,
-            empty_user_turn=None,
-        )
-        pair = LLMContextAggregatorPair(self._session.context, user_params=params)
-        return pair.user(), pair.assistant()
-
-    def _patient_stop(self, vad: SharedSileroVAD, speculation: Speculation | None) -> BaseUserTurnStopStrategy:
-        # Here, so that a server without it does not load the recogniser's language model in this process.
-        from pipeline.turn_stop import PatientTurnStop
-
-        session = self._session
-        settings = self._turns
-        patience = settings.patience * PATIENCE[session.record.level]
-        stop = PatientTurnStop(
-            session.services.models.smart_turn(settings),
-            Parameters(patience=patience, max_guesses=settings.max_guesses),
-            vad=vad,
-            speculation=speculation,
-            expected=lambda: session.call_state.expected,
-            pace=session.pace,
-        )
-        session.call_state.on_pause = stop.pause_expected
-        return stop
-
-    @property
-    def _turns(self) -> TurnSettings:
-        return self._session.call_state.turns or self._session.services.settings.turns
 
     def _may_answer(self) -> bool:
         asked, self._asked = self._asked, False
