@@ -241,6 +241,22 @@ async def test_a_line_that_falls_silent_ends(serve):
         assert session.record.end_reason == "nothing came any more"
 
 
+async def test_a_call_on_hold_may_be_silent(serve):
+    server = await serve(phone={"sip": {"port": 0, "media_timeout_s": 1.0}})
+    async with phoning(telephone(server)) as call:
+        await greeted(call)
+        call.cseq += 1
+        call.send("INVITE", body=call.description(direction="inactive"))
+        await call.answer("INVITE")
+        frames, call.mute = call.frames, True
+        await call.until(lambda: call.frames > frames + 150, "three times the limit is over")
+        assert not call.ended.is_set()
+        call.cseq += 1
+        call.send("INVITE", body=call.description())
+        await call.answer("INVITE")
+        await call.until(call.ended.is_set, "off hold, silence is silence")
+
+
 async def test_rubbish_disturbs_no_call(serve):
     server = await serve(phone=PHONE, speech_s=3.0)
     rng = np.random.default_rng(1)

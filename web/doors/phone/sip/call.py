@@ -152,9 +152,11 @@ class SipCall:
             await asyncio.gather(closed, gone, fast, watch, return_exceptions=True)
 
     async def _until_silent(self) -> None:
-        """Returns when no sound has come for too long. Telephones send some even when nobody speaks."""
+        """Returns when no sound has come for too long. Telephones send some even when nobody speaks, but not all do on hold:
+        such a call ends as any other in which nobody says anything."""
+        limit_s = self._server.settings.media_timeout_s
         while True:
-            left_s = self.line.came_at + self._server.settings.media_timeout_s - time.monotonic()
+            left_s = limit_s if self.line.on_hold else self.line.came_at + limit_s - time.monotonic()
             if left_s <= 0:
                 return
             await asyncio.sleep(left_s)

@@ -133,6 +133,11 @@ class RtpLine(asyncio.DatagramProtocol):
             self._way.agree_anew((media.host, media.port))
             self.came_at = time.monotonic()
 
+    @property
+    def on_hold(self) -> bool:
+        """Whether the other side does not want to be heard."""
+        return self._receiver is not None and not self._receiver.media.receives
+
     # Line
 
     async def play(self, encoded: bytes) -> None:
