@@ -71,7 +71,7 @@ def make_app() -> Any:
         await runner.add_workers(worker)
         await runner.run()
 
-    app.add_api_websocket_route("/ws", bot)
+    app.router.add_websocket_route("/ws", bot)
 
     @app.get("/ready")
     async def ready() -> dict[str, bool]:
