@@ -33,6 +33,7 @@ from pipecat.frames.frames import (
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from websockets.asyncio.client import ClientConnection, connect
 
+from pipeline.analyst import Analyst
 from pipeline.engine import AtCapacity, CallState, EngineStatus
 from pipeline.options import OptionName
 from pipeline.settings.tree import Settings
@@ -90,6 +91,13 @@ class Mouth(FrameProcessor):
             await self.push_frame(TTSStartedFrame(context_id=name))
             await self.push_frame(TTSAudioRawFrame(audio=tone, sample_rate=24_000, num_channels=1, context_id=name))
             await self.push_frame(TTSStoppedFrame(context_id=name))
+
+
+class NeverStarted(Analyst):
+    """Makes reports without the process that has the word lists, which takes longer to start than most tests."""
+
+    async def start(self) -> None:
+        pass
 
 
 class StandIn:
@@ -264,7 +272,10 @@ Serve = Callable[..., Awaitable[Running]]
 
 @pytest.fixture
 async def serve(make_settings: Callable[..., Settings], tmp_path: Path) -> AsyncIterator[Serve]:
-    """``await serve(server={...}, limits={...})``: a running server with those settings, ready for calls."""
+    """``await serve(server={...}, limits={...})``: a running server with those settings, ready for calls.
+
+    Its reports are made without word lists unless ``word_lists`` is set.
+    """
     servers: list[Running] = []
 
     async def start(
@@ -274,6 +285,7 @@ async def serve(make_settings: Callable[..., Settings], tmp_path: Path) -> Async
         ready: bool = True,
         page_dir: Path | None = None,
         processes: dict[str, Any] | None = None,
+        word_lists: bool = False,
         **overrides: Any,
     ) -> Running:
         settings, engines = make_settings(engines=processes or {}, **overrides), engines or stand_ins(speech_s)
@@ -282,6 +294,8 @@ async def serve(make_settings: Callable[..., Settings], tmp_path: Path) -> Async
         listening.bind(("127.0.0.1", 0))
         prepare_socket(listening)
         app = create_app(settings, engines=engines, page_dir=page_dir or tmp_path / "no page")
+        if not word_lists:
+            app.state.parley.sessions.analyst = NeverStarted()
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, **uvicorn_options(settings)))
         task = asyncio.create_task(server.serve(sockets=[listening]))
         running = Running(app, engines, listening.getsockname()[1], server, task)

@@ -26,7 +26,7 @@ async def held(running) -> str:
 
 
 async def test_the_report_as_data_page_and_plots(serve):
-    running = await serve()
+    running = await serve(word_lists=True)
     # A call that ends before is given a report without them.
     await running.until(lambda: running.state.sessions.analyst.warm, "the word lists are loaded")
     path = f"/api/sessions/{await held(running)}/report"
