@@ -101,8 +101,14 @@ def response_times(report: Mapping[str, Any]) -> str | None:
 
 
 def latency_by_turn(report: Mapping[str, Any]) -> str | None:
-    """Voice-to-voice latency in ms: until the tutor answered each turn, with the median."""
-    return _by_turn(report, "v2v_ms", "The tutor's time to answer", "ms", None, "median")
+    """Voice-to-voice latency in ms: until the tutor answered each turn, with the median.
+
+    The median is the report's, where it has one: the tutor answers sounds, too, in which no words were found and which are no
+    turns.
+    """
+    latency = report.get("latency")
+    whole = _number(latency.get("v2v_p50_ms")) if isinstance(latency, Mapping) else None
+    return _by_turn(report, "v2v_ms", "The tutor's time to answer", "ms", whole, "median")
 
 
 def level_profile(report: Mapping[str, Any]) -> str | None:

@@ -127,3 +127,11 @@ def test_the_plots_of_a_real_report() -> None:
     assert list(drawn) == ["talk_share", "speech_rate", "response_times", "levels", "latency"]
     assert [height for *_, height in bars(drawn["latency"])] == [pytest.approx(136.0 * 500 / 600, abs=0.01)] * 8
     assert plots(first_report(CallRecord("s", 0.0, "webrtc", "advanced", "introductions"))) == {}
+
+
+def test_the_median_of_the_tutors_times_is_that_of_the_report() -> None:
+    """An answer to a sound in which no words were found is no turn, and counts."""
+    drawn = plots(
+        {"turns": [turn(v2v_ms=500), turn(v2v_ms=900)], "latency": {"v2v_p50_ms": 800.0, "v2v_p90_ms": 2000.0, "n": 3}}
+    )
+    assert "median: 800 ms" in drawn["latency"]
