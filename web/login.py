@@ -28,12 +28,14 @@ p {{ margin: 0; color: var(--danger); }}
 </style>
 </head>
 <body>
+<main>
 <form method="post" action="login">
 <h1>Parley</h1>
 <label for="token">Access token of this server</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 {notice}<button type="submit">Log in</button>
 </form>
+</main>
 </body>
 </html>
 """
