@@ -341,3 +341,39 @@ async def test_twenty_calls_at_once_all_hear_the_tutor_and_leave_nothing(serve):
         await asyncio.gather(*(call.until(call.ended.is_set, "the call ends") for call in calls))
     await server.until(lambda: not server.state.sip.calls and not server.state.sip.agent.dialogs, "nothing is left")
     await server.until(lambda: len(asyncio.all_tasks()) <= tasks, "no task is left")
+
+
+async def test_thousands_of_broken_messages_break_nothing(serve):
+    server = await serve(phone=PHONE, limits={"max_calls": 3})
+    failed = prometheus.REGISTRY.get_sample_value("parley_errors_total", {"stage": "phone"}) or 0.0
+    rng = np.random.default_rng(5)
+    async with phoning(telephone(server)) as broken:
+        await broken.ready()
+        # What is answered goes to where nobody listens: the telephone takes answers to its own requests only.
+        broken.sip.pause_reading()
+        address = f"127.0.0.1:{broken.sip_port}"
+        for number in range(2_000):
+            method = str(rng.choice(["INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "INFO", "REGISTER"]))
+            body = broken.description() if method == "INVITE" else ""
+            text = bytearray(
+                f"{method} sip:100@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch=z9hG4bK{number // 3};rport\r\n"
+                f"From: <sip:x@127.0.0.1>;tag=x\r\nTo: <sip:100@127.0.0.1>\r\nCall-ID: {broken.call_id}{number // 3}\r\n"
+                f"CSeq: {number % 4} {method}\r\nContact: <sip:x@{address}>\r\nContent-Type: application/sdp\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n{body}".encode()
+            )
+            for _ in range(rng.integers(0, 4)):
+                at = int(rng.integers(0, len(text) - 50))
+                match rng.integers(0, 3):
+                    case 0:
+                        text[at] = int(rng.integers(0, 256))
+                    case 1:
+                        del text[at : at + int(rng.integers(1, 40))]
+                    case _:
+                        text[at:at] = text[at : at + 40]
+            server.state.sip._transport.get_protocol().datagram_received(bytes(text), ("127.0.0.1", broken.sip_port))
+            if number % 100 == 0:
+                await asyncio.sleep(0)
+        assert (prometheus.REGISTRY.get_sample_value("parley_errors_total", {"stage": "phone"}) or 0.0) == failed
+        assert server.state.sip.agent.transactions <= 2_000
+        async with server.http() as http:
+            assert (await http.get("/health")).status_code == 200

@@ -54,8 +54,14 @@ def tag_of(value: str) -> str:
 def respond(
     request: Request, status: int, source: Address, *, tag: str = "", extra: Iterable[tuple[str, str]] = (), body: bytes = b""
 ) -> Response:
-    """The answer to a request that came from ``source``. ``tag`` is added to To, unless it has one."""
+    """The answer to a request that came from ``source``. ``tag`` is added to To, unless it has one.
+
+    Raises:
+        BadMessage: the request does not say where its answer should go.
+    """
     vias = request.headers.each("Via")
+    if not vias:
+        raise BadMessage("no Via")
     headers = Headers([("Via", with_received(vias[0], *source)), *(("Via", via) for via in vias[1:])])
     to = request.headers.get("To")
     headers.add("From", request.headers.get("From"))
@@ -69,7 +75,11 @@ def respond(
 
 
 def target(request: Request, source: Address) -> Address:
-    """Where the answer to a request that came from ``source`` goes. Never to another machine."""
+    """Where the answer to a request that came from ``source`` goes. Never to another machine.
+
+    Raises:
+        BadMessage: its Via is none.
+    """
     via = parse_via(request.headers.each("Via")[0])
     return source if "rport" in via.parameters else (source[0], via.port or PORT)
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from loguru import logger
 
+from pipeline.transports.codecs import Codec
 from pipeline.transports.pacing import SpeedMeter
-from web.doors.phone.codecs import Codec
 from web.doors.phone.sip import rtp
 from web.doors.phone.sip.answering import Address
 from web.doors.phone.sip.rtp import RATE_HZ, BadPacket

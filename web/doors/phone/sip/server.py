@@ -94,6 +94,8 @@ class SipServer:
 
     def stop_listening(self) -> None:
         """Take no further calls; those that there are go on."""
+        if self.agent.closed:
+            return
         self.agent.closed = True
         if self.registration is not None and self._transport is not None:
             self._tell_registrar(self.registration.end(time.monotonic()))
@@ -241,7 +243,9 @@ class SipServer:
         except OSError as e:
             logger.warning("phone.sip.registrar {} was not found: {}", host, e)
             return
-        self._registrar = [(str(entry[4][0]), int(entry[4][1])) for entry in found]
+        addresses = [(str(entry[4][0]), int(entry[4][1])) for entry in found]
+        # Of several, the one that has known this account until now goes on: another one may not know its nonce.
+        self._registrar = sorted(addresses, key=lambda address: address not in self._registrar[:1])
 
     def _tell_registrar(self, datagrams: Iterable[bytes]) -> None:
         for data in datagrams:

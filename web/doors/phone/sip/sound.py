@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from pipeline.transports.codecs import Codec
 from pipeline.transports.jitter import JitterBuffer, Piece
 from pipeline.transports.timing import CaptureClock
-from web.doors.phone.codecs import Codec
 from web.doors.phone.sip import rtp
 from web.doors.phone.sip.answering import Address
 from web.doors.phone.sip.rtp import PIECE_SAMPLES, RATE_HZ, BadPacket, Packet
