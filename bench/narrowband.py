@@ -39,10 +39,10 @@ from bench.stats import RESAMPLES, ratio
 from bench.turn_players import EMBEDDED_FLUSH_S, ORACLE_FLUSH_S, Models, Recogniser, embedded, ends_of, oracle, play, play_stock
 from bench.turn_trials import RATE_HZ, Trial, build
 from bench.turns import Outcome, figures_of, fitted_apart, outcome_of
+from pipeline.transports.codecs import Codec, to_recogniser
 from pipeline.tts.resample import StreamResampler
 from pipeline.turn_stop import sentence_end
 from pipeline.turns.detector import Parameters, TurnDetector
-from web.doors.phone.codecs import Codec, to_recogniser
 
 DRAWS = 6
 """Of each clip; what is told is uncertain by the speakers and their clips, of which more draws make no more."""

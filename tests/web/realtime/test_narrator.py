@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.settings.tree import TurnSettings, VADSettings
-from web.doors.phone.codecs import to_recogniser
+from pipeline.transports.codecs import to_recogniser
 from web.doors.realtime.checks import Abilities
 from web.doors.realtime.config import Config, changed, codec_of
 from web.doors.realtime.events import parse_session

@@ -22,10 +22,11 @@ from loguru import logger
 from pipeline.call import BuildFailed
 from pipeline.messages import ClientMessage, EndConversation, SetOptions
 from pipeline.session import Session
+from pipeline.transports.codecs import Codec, to_recogniser
 from pipeline.transports.websocket import AHEAD_S, WebSocketTransport
-from web.doors.phone.codecs import Codec, Volume, to_recogniser
 from web.doors.phone.desk import Desk, PhoneEntry
 from web.doors.phone.marks import Marks
+from web.doors.phone.volume import Volume
 
 DOOR = "phone"
 REPEAT, SLOWER, LOUDER, END = "0", "1", "2", "#"

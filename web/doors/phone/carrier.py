@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from web.doors.phone.codecs import Codec
+from pipeline.transports.codecs import Codec
 
 
 @dataclass(frozen=True, slots=True)

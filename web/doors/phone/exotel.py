@@ -17,9 +17,9 @@ from fastapi import APIRouter, Request, WebSocket
 from starlette.responses import JSONResponse, Response
 
 from pipeline.settings.phone import PhoneSettings
+from pipeline.transports.codecs import Codec
 from web.doors.phone import stream
 from web.doors.phone.carrier import Audio, BadFrame, Event, Mark, Started, Stopped
-from web.doors.phone.codecs import Codec
 from web.doors.phone.frames import audio_in, digit_of, number_in, object_in, read_object, text_in, to_base64, to_json
 from web.doors.phone.webhooks import HUNG_UP, NOT_REACHED, off, placed_of, refusal, stream_address, token_for
 from web.problems import ProblemError

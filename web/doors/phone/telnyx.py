@@ -19,9 +19,9 @@ from fastapi import APIRouter, Request, WebSocket
 from starlette.responses import Response
 
 from pipeline.settings.phone import PhoneSettings
+from pipeline.transports.codecs import Codec
 from web.doors.phone import stream
 from web.doors.phone.carrier import Audio, BadFrame, Event, Failed, Mark, Started, Stopped
-from web.doors.phone.codecs import Codec
 from web.doors.phone.frames import audio_in, digit_of, number_in, object_in, read_object, text_in, to_base64, to_json
 from web.doors.phone.webhooks import (
     HUNG_UP,

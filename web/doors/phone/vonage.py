@@ -18,10 +18,10 @@ from fastapi import APIRouter, Request, WebSocket
 from starlette.responses import JSONResponse, Response
 
 from pipeline.settings.phone import PhoneSettings
+from pipeline.transports.codecs import Codec
 from web.auth import bearer_of
 from web.doors.phone import stream
 from web.doors.phone.carrier import Audio, BadFrame, Event, Mark, Started
-from web.doors.phone.codecs import Codec
 from web.doors.phone.frames import digit_of, object_in, read_object, text_in
 from web.doors.phone.webhooks import (
     HUNG_UP,

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.brief import Brief
 from pipeline.settings.tree import TurnSettings, VADSettings
-from web.doors.phone.codecs import Codec
+from pipeline.transports.codecs import Codec
 from web.doors.realtime.checks import (
     WITHOUT_MODEL,
     Abilities,

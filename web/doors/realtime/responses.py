@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.brief import AnswerEnd
-from web.doors.phone.codecs import Codec
+from pipeline.transports.codecs import Codec
 from web.doors.realtime import events as ev
 from web.doors.realtime.config import Config
 from web.doors.realtime.items import Item, Items

@@ -19,8 +19,8 @@ from pipeline.messages import INPUT_RATE_HZ
 from pipeline.session import Session
 from pipeline.stt.once import recognise_once
 from pipeline.stt.recognition import RecogniserError
+from pipeline.transports.codecs import to_recogniser
 from pipeline.tts.resample import StreamResampler
-from web.doors.phone.codecs import to_recogniser
 from web.doors.realtime import checks as ck
 from web.doors.realtime import config as cf
 from web.doors.realtime import events as ev

@@ -1,4 +1,4 @@
-"""The telephone's audio: codecs, the doubling of its rate, and the volume."""
+"""The telephone's audio: codecs, and the doubling of its rate."""
 
 from __future__ import annotations
 
@@ -7,21 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.doors.phone.codecs import Codec, Doubler, Volume, to_recogniser
+from pipeline.transports.codecs import Codec, Doubler, to_recogniser
+from tests.tones import level_db, tone
 
 ALL = [Codec("mulaw"), Codec("alaw"), Codec("pcm16"), Codec("pcm16be"), Codec("pcm16", 16_000), Codec("pcm16", 24_000)]
-
-
-def tone(hz: float, rate_hz: int, seconds: float, level: float = 8_000.0) -> np.ndarray:
-    return (level * np.sin(2 * np.pi * hz * np.arange(int(seconds * rate_hz)) / rate_hz)).astype(np.int16)
-
-
-def level_db(pcm: np.ndarray, hz: float, rate_hz: int) -> float:
-    """The level of one frequency, in dB of full scale."""
-    window = np.hanning(len(pcm))
-    t = np.arange(len(pcm)) / rate_hz
-    amplitude = 2 * abs(np.sum(pcm * window * np.exp(-2j * np.pi * hz * t))) / window.sum()
-    return float(20 * np.log10(max(amplitude, 1e-9) / 32_768))
 
 
 def through(codec: Codec, pcm: np.ndarray) -> np.ndarray:
@@ -78,33 +67,3 @@ def test_silence_is_silent_in_every_codec(codec):
 def test_half_a_sample_is_refused():
     with pytest.raises(ValueError, match="whole samples"):
         Codec("pcm16").decode(b"\0" * 3)
-
-
-def test_louder_is_louder_by_steps_to_a_limit_and_never_clips():
-    volume, quiet = Volume(8_000), tone(440, 8_000, 1.0, 2_000.0)
-
-    def loudness() -> float:
-        out = b"".join(volume.apply(quiet[i : i + 160].tobytes()) for i in range(0, len(quiet), 160))
-        assert len(out) == 2 * len(quiet)
-        return level_db(np.frombuffer(out, np.int16), 440, 8_000)
-
-    levels = [loudness()]
-    while volume.louder():
-        levels.append(loudness())
-    assert np.diff(levels) == pytest.approx([4.0] * 3, abs=0.1)
-    loud = tone(440, 8_000, 1.0, 30_000.0)
-    out = np.frombuffer(b"".join(volume.apply(loud[i : i + 160].tobytes()) for i in range(0, len(loud), 160)), np.int16)
-    assert np.max(np.abs(out)) <= 30_001
-    # What is limited stays a sine: its third harmonic would tell of clipping.
-    assert level_db(out[1_600:], 1_320, 8_000) < level_db(out[1_600:], 440, 8_000) - 40
-
-
-def test_after_a_loud_sound_the_volume_comes_back():
-    volume, quiet = Volume(8_000), tone(440, 8_000, 0.02, 2_000.0).tobytes()
-    for _ in range(3):
-        volume.louder()
-    before = np.max(np.abs(np.frombuffer(volume.apply(quiet), np.int16)))
-    volume.apply(tone(440, 8_000, 0.02, 32_000.0).tobytes())
-    for _ in range(50):
-        after = np.max(np.abs(np.frombuffer(volume.apply(quiet), np.int16)))
-    assert after == pytest.approx(before, rel=0.01)
