@@ -162,13 +162,14 @@ class Call:
             try:
                 item = await self._client.receive(min(POLL_S, left))
             except TalkError as e:
-                raise TalkError(f"{e}{self._last_error()}") from None
+                raise TalkError(f"{e}{self._last_error(str(e))}") from None
             if item is not None:
                 self.conversation.take(*item)
 
-    def _last_error(self) -> str:
+    def _last_error(self, known: str = "") -> str:
+        """What the server complained of last, unless ``known`` has it already."""
         errors = self.conversation.errors
-        return f" (the server said: {errors[-1]})" if errors else ""
+        return f" (the server said: {errors[-1]})" if errors and errors[-1] not in known else ""
 
     def _voice_to_voice_ms(self, begun_at: float) -> float | None:
         stop = self._client.microphone.last_voice_end(begun_at)

@@ -10,6 +10,8 @@ const STEP_S = 0.05;
 const BAR_PX = 3;
 const GAP_PX = 2;
 const KEEP = 800;
+/** Where the names of the voices stand, which bars that do not move would run into. */
+const NAMES_PX = 48;
 /** A turn's figures arrive about when its answer begins. */
 const RECENT_COLUMNS = 40;
 
@@ -104,9 +106,9 @@ export function strip(levels: { learner(): number; tutor(): number }) {
       const now = columns.at(-1);
       if (!now) return;
       g.fillStyle = colours.tutor;
-      g.fillRect(0, middle - 12, width * now.tutor, 8);
+      g.fillRect(NAMES_PX, middle - 12, (width - NAMES_PX) * now.tutor, 8);
       g.fillStyle = colours.learner;
-      g.fillRect(0, middle + 4, width * now.learner, 8);
+      g.fillRect(NAMES_PX, middle + 4, (width - NAMES_PX) * now.learner, 8);
       return;
     }
     let x = width - BAR_PX;
