@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from loguru import logger
+
 from pipeline.brief import AnswerEnd, Brief, FunctionCall
 from pipeline.call import Call
 from pipeline.stt.recognition import RecogniserError
@@ -67,7 +69,7 @@ class Answering:
 
     async def _ask_aside(self, response: Response, changes: dict[str, Any], made: Sequence[Made] | None) -> None:
         try:
-            said = await self.asides.messages_of(made) if made is not None else None
+            said = await self._said(made)
         except RecogniserError as e:
             await self.asides.fail(response, str(e))
             return
@@ -75,21 +77,33 @@ class Answering:
         await self.asides.start(response, brief, self._owner.max_tokens(brief, changes))
 
     async def _ask(self, response: Response, changes: dict[str, Any], made: Sequence[Made] | None = None) -> None:
-        if made is not None:
-            try:
-                changes = {**changes, "said": await self.asides.messages_of(made)}
-            except RecogniserError as e:
-                self._owner.line.post({"type": "error", "message": str(e)})
-                return
+        try:
+            said = await self._said(made)
+        except RecogniserError as e:
+            self._owner.line.post({"type": "error", "message": str(e)})
+            return
         call = self._owner.session.call
         if self._owner.narrator.active is not response or response.reason is not None:
             return
         if call is None:
             self._owner.line.post({"type": "error", "message": "the call has ended"})
             return
-        self._owner.configure(**changes)
+        self._owner.configure(**changes, said=said)
         await call.speak(response.spoken)
         await call.respond()
+
+    async def _said(self, made: Sequence[Made] | None) -> tuple[dict[str, Any], ...] | None:
+        """What is to be answered in place of the conversation, if anything is; raises ``RecogniserError``."""
+        if made is None:
+            return None
+        try:
+            return await self.asides.messages_of(made)
+        except RecogniserError:
+            raise
+        except Exception as e:
+            # Whatever it was: a response that was begun has to end.
+            logger.opt(exception=e).error("speech in a response's input could not be recognised")
+            raise RecogniserError("the speech could not be recognised") from e
 
     async def stop(self, response: Response | None) -> None:
         """Interrupt the assistant, as the client wants."""
