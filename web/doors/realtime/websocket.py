@@ -6,6 +6,7 @@ Nothing that a client sends ends the connection but abuse: a bad event is answer
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -180,11 +181,15 @@ class _Connection:
             await self._build_failed(e)
 
     async def _build_failed(self, e: BuildFailed) -> None:
-        logger.error("a call could not be built: {}", e)
-        await self._refuse(
-            ev.ApiError("the call could not be built; please try again", code="server_error", kind="server_error")
-        )
-        await self.close(FAILED, "the call could not be built")
+        if self._session.state != "ended":  # as it is where its client took too long
+            logger.error("a call could not be built: {}", e)
+        error = ev.ApiError("the call could not be built; please try again", code="server_error", kind="server_error")
+        await self._turn_out(error, FAILED, "the call could not be built")
+
+    async def _turn_out(self, error: ev.ApiError, code: int, reason: str) -> None:
+        with contextlib.suppress(ConnectionError):  # who is gone already need not be told
+            await self._refuse(error)
+        await self.close(code, reason)
 
     # What the session asks
 
@@ -253,8 +258,7 @@ class _Connection:
             return "the call could not be built"
         except Expelled as e:
             logger.warning("a Realtime client was expelled: {}", e)
-            await self._refuse(ev.ApiError(str(e), code="policy_violation"))
-            await self.close(e.code, str(e))
+            await self._turn_out(ev.ApiError(str(e), code="policy_violation"), e.code, str(e))
             return str(e)
 
     async def _take(self, message: Message) -> None:
