@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.web.phone.sip.wire import HERE, OFFER, THERE, Side, request
-from web.doors.phone.sip.agent import MAX_DIALOGS
+from tests.web.phone.sip.wire import HERE, OFFER, THERE, Side, request, tokens
+from web.doors.phone.sip.agent import MAX_DIALOGS, UserAgent
 from web.doors.phone.sip.dialog import GIVEN_UP, HUNG_UP, NO_ACK, Changed, Ended, Established, Offered, Pressed
 from web.doors.phone.sip.message import BadMessage, Request, parse
 from web.doors.phone.sip.sdp import Media
@@ -33,6 +33,13 @@ def test_a_call_from_the_invite_to_the_bye():
     assert side.agent.dialogs == 0
     side.pass_time(LIFETIME_S + 1, step=1.0)
     assert side.agent.transactions == 0
+
+
+@pytest.mark.parametrize(("user", "dialled"), [("4930123", "4930123"), ("parley", "100"), ("tutor", "100")])
+def test_the_number_dialled_is_not_the_account(user, dialled):
+    side = Side(UserAgent(tokens(), account="tutor"))
+    side.receive(request("INVITE", branch="i1", body=OFFER, uri=f"sip:{user}@192.0.2.20:5060"))
+    assert side.told == [Offered("t0001", "anna", dialled)]
 
 
 def test_this_side_hangs_up_and_says_so_until_it_is_heard():
@@ -81,6 +88,16 @@ def test_an_ack_that_comes_twice_or_late_is_one():
     for branch in ("a1", "a1", "a2"):
         side.receive(request("ACK", branch=branch, to_tag=key))
     assert len([told for told in side.told if isinstance(told, Established)]) == 1
+    assert side.pass_time(40) == []
+
+
+def test_an_ack_to_an_earlier_invite_is_none():
+    side = Side()
+    key = side.answered()
+    side.receive(request("INVITE", branch="i2", to_tag=key, cseq=2, body=OFFER))
+    side.receive(request("ACK", branch="a1", to_tag=key, cseq=1))
+    assert [line for _, line in side.pass_time(0.6)] == [OK], "the second answer is still to be confirmed"
+    side.receive(request("ACK", branch="a2", to_tag=key, cseq=2))
     assert side.pass_time(40) == []
 
 

@@ -257,6 +257,18 @@ async def test_a_call_on_hold_may_be_silent(serve):
         await call.until(call.ended.is_set, "off hold, silence is silence")
 
 
+async def test_a_call_that_stays_on_hold_ends_as_one_in_which_nobody_speaks(serve):
+    server = await serve(phone=PHONE, silence={"ask_after_s": 1.0, "asks": 1})
+    async with phoning(telephone(server)) as call:
+        await greeted(call)
+        session = session_of(server)
+        call.cseq += 1
+        call.send("INVITE", body=call.description(direction="sendonly"))
+        await call.answer("INVITE")
+        await call.until(call.ended.is_set, "the server hangs up")
+        assert session.record.end_reason not in ("nothing came any more", "hung up by the caller")
+
+
 async def test_rubbish_disturbs_no_call(serve):
     server = await serve(phone=PHONE, speech_s=3.0)
     rng = np.random.default_rng(1)

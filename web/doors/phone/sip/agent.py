@@ -23,10 +23,12 @@ class UserAgent:
 
     Args:
         token: Makes names that nobody can guess: letters and digits, 64 bits at least.
+        account: The account's user, where there is one: its calls are addressed to it whatever number was dialled.
     """
 
-    def __init__(self, token: Callable[[], str]) -> None:
+    def __init__(self, token: Callable[[], str], *, account: str | None = None) -> None:
         self._token = token
+        self._own = {"", CONTACT_USER, account or ""}
         self._transactions = Transactions()
         self._dialogs: dict[str, Dialog] = {}  # by this side's tag
         self._invites: dict[str, tuple[Request, Address, Key]] = {}  # those without an answer yet
@@ -172,7 +174,7 @@ class UserAgent:
         tag = self._token()
         dialog = Dialog(request, source, local, tag, int.from_bytes(tag.encode()[:4]), self._token)
         self._dialogs[tag], self._invites[tag] = dialog, (request, source, key)
-        dialled = address.user if address.user not in ("", CONTACT_USER) else _user(headers.get("To"))
+        dialled = address.user if address.user not in self._own else _user(headers.get("To"))
         # No tag in a 100: it makes no dialog.
         return encode(respond(request, 100, source)), [Offered(tag, _user(headers.get("From")), dialled)]
 

@@ -53,7 +53,7 @@ class SipServer:
         self.settings = settings
         self.desk = desk
         self.port: int | None = None
-        self.agent = UserAgent(_token)
+        self.agent = UserAgent(_token, account=settings.user)
         self.registration: Registration | None = None
         self.calls: dict[str, SipCall] = {}
         self.ports = Ports(settings.host, settings.rtp_port_from, settings.rtp_port_to)
