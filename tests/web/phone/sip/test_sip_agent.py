@@ -265,6 +265,21 @@ def test_requests_of_ours_go_through_the_proxies_of_the_call():
     assert side.sent[-1].to == THERE, "to where the ACK came from, whatever the headers say"
 
 
+def test_requests_of_ours_follow_a_caller_whose_way_is_another_behind_the_first_request():
+    side, elsewhere = Side(), ("192.0.2.11", 5070)
+    key = side.answered(ack=False)
+    side.receive(request("ACK", branch="a1", to_tag=key), elsewhere)
+    side.take(side.agent.hang_up(key, side.now))
+    assert side.sent[-1].to == elsewhere
+
+
+def test_nobody_else_can_give_up_a_call():
+    side = Side()
+    side.receive(request("INVITE", branch="i1", body=OFFER))
+    assert side.receive(request("CANCEL", branch="i1"), ("192.0.2.66", 5060)) == ["SIP/2.0 481 Call/Transaction Does Not Exist"]
+    assert side.take(side.agent.accept("t0001", RTP, side.now)) == [OK]
+
+
 def test_a_router_of_the_old_kind_is_addressed_itself():
     side = Side()
     key = side.answered(extra="Record-Route: <sip:old.example.org>\r\n")

@@ -153,6 +153,8 @@ def test_time_passes_while_a_key_is_down():
     for i, packet in enumerate([*before, *key_packets(1, sequence=5, timestamp=800), *after]):
         at = 10.0 + 0.02 * (i if i < 10 else max(9, i - 2))
         heard += receiver.put(packet, at).pcm16
+        if i == 11:
+            assert levels(heard) == [0, 1, 2, 3, 4, -1, -1, -1, -1, -1], "not only once it is up"
     assert levels(heard) == [0, 1, 2, 3, 4, -1, -1, -1, -1, -1, 0, 1, 2, 3, 4]
 
 
