@@ -35,9 +35,7 @@ class SipSettings(Section):
     public_address: str | None = Field(
         None, description="The address that peers are told, where a router translates it; none: the one that reaches them."
     )
-    rtp_port_from: int = Field(
-        16_384, ge=1_024, le=65_534, description="First port for sound; each call takes an even one."
-    )
+    rtp_port_from: int = Field(16_384, ge=1_024, le=65_534, description="First port for sound; each call takes an even one.")
     rtp_port_to: int = Field(16_583, ge=1_024, le=65_535, description="Last port for sound.")
     media_timeout_s: float = Field(20.0, ge=1, le=600, description="A call in which no sound came for so long has ended.")
     registrar: str | None = Field(
