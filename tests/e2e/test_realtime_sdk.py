@@ -21,7 +21,7 @@ PAGE = "<!doctype html><script type=module>import * as sdk from './openai-realti
 CONNECT = """async ([apiKey, url]) => {
   const agent = new sdk.RealtimeAgent({ name: 'Tutor', instructions: '' });
   window.events = [];
-  window.session = new sdk.RealtimeSession(agent, { transport: 'webrtc', tracingDisabled: true });
+  window.session = new sdk.RealtimeSession(agent, { transport: 'webrtc' });
   session.on('error', (e) => events.push('error ' + JSON.stringify(e.error)));
   session.transport.on('*', (e) => events.push(e.type));
   await session.connect({ apiKey, url });

@@ -78,7 +78,6 @@ def test_errors_name_the_field(event: Any, code: str, param: str | None) -> None
 
 
 UNSUPPORTED = [
-    ({"tracing": "auto"}, "session.tracing"),
     ({"prompt": {"id": "p"}}, "session.prompt"),
     ({"reasoning": {"effort": "low"}}, "session.reasoning"),
     ({"include": ["item.input_audio_transcription.logprobs"]}, "session.include"),

@@ -75,6 +75,8 @@ HONOURED = {
     ],
 }
 WITHOUT_EFFECT = {
+    # There is nowhere to send traces to, and the session says so: its ``tracing`` is null.
+    "session.update": ["session.tracing.group_id session.tracing.metadata session.tracing.workflow_name"],
     # As the API says of them: they may be there, so that what was received can be sent back.
     "conversation.item.create": ["item.object", "item.status"],
     "response.create": ["response.input.object", "response.input.status"],
@@ -89,7 +91,6 @@ REFUSED: dict[str, dict[str, Any]] = {
         "session.include": ["item.input_audio_transcription.logprobs"],
         "session.prompt": {"id": "p"},
         "session.reasoning": {"effort": "low"},
-        "session.tracing": {"workflow_name": "w"},
         "session.truncation": {"type": "retention_ratio", "retention_ratio": 0.5},
         "session.tools[mcp]": [MCP_TOOL],
         "session.tool_choice[mcp]": MCP_CHOICE,
@@ -222,6 +223,13 @@ def test_the_session_says_what_was_asked_for_and_is_in_force(path: str, value: A
         said = said[name]
     assert said == value
     openai_types.check({"type": "session.updated", "event_id": "e", "session": config.to_wire("sess_1", 1)})
+
+
+@pytest.mark.parametrize("tracing", ["auto", {"workflow_name": "w", "group_id": "g", "metadata": {"a": 1}}])
+def test_traces_are_taken_and_said_not_to_be_made(tracing: Any) -> None:
+    config = cf.changed(cf.Config(), ev.parse_session({"type": "realtime", "tracing": tracing, "instructions": "Be"}), ALL_ABLE)
+    assert config.instructions == "Be"
+    assert config.to_wire("sess_1", 1)["tracing"] is None
 
 
 def test_a_field_that_nobody_knows_is_an_error_wherever_it_stands() -> None:

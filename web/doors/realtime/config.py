@@ -213,7 +213,7 @@ def _check_unsupported(wanted: SessionUpdate) -> None:
         raise unsupported("session.include")
     if wanted.parallel_tool_calls is False:
         raise unsupported("session.parallel_tool_calls", "whether calls come together is the language model's to say")
-    for name in ("prompt", "reasoning", "tracing"):
+    for name in ("prompt", "reasoning"):  # not ``tracing``: clients ask for it unasked, and nothing that is said depends on it
         if getattr(wanted, name) is not None:
             raise unsupported(f"session.{name}")
     if wanted.truncation not in (None, "auto"):

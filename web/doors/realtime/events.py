@@ -193,6 +193,14 @@ OutputTokens = Annotated[int, Field(ge=1, le=4096)] | Literal["inf"]
 Metadata = Annotated[dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)]
 
 
+class Tracing(_Part):
+    """What a trace in OpenAI's dashboard is to be called."""
+
+    group_id: str | None = None
+    metadata: Any = None
+    workflow_name: str | None = None
+
+
 class SessionUpdate(_Part):
     """What a client may want of a session. Fields that were not sent are not in ``model_fields_set``."""
 
@@ -208,7 +216,7 @@ class SessionUpdate(_Part):
     parallel_tool_calls: bool | None = None
     prompt: dict[str, Any] | None = None
     reasoning: dict[str, Any] | None = None
-    tracing: dict[str, Any] | Literal["auto"] | None = None
+    tracing: Tracing | Literal["auto"] | None = None
     truncation: dict[str, Any] | Literal["auto", "disabled"] | None = None
 
 

@@ -16,7 +16,7 @@ const weather = tool({
   },
 });
 const agent = new RealtimeAgent({ name: 'Tutor', instructions: plan.instructions ?? '', tools: plan.tools ? [weather] : [] });
-const session = new RealtimeSession(agent, { transport: 'websocket', tracingDisabled: true });
+const session = new RealtimeSession(agent, { transport: 'websocket' });
 let audioBytes = 0;
 session.on('audio', (event) => (audioBytes += event.data.byteLength));
 session.on('error', (event) => print('error', String(event.error?.error?.message ?? JSON.stringify(event.error))));
