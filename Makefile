@@ -16,7 +16,9 @@ CLIENT_SOURCES := $(shell find $(CLIENT) \( -name node_modules -o -name dist -o 
 # Processes that share the tests. Calls in real time mostly wait, but need a core when they do not: fewer than four leave none
 # over. tests/sharing.py says who takes which file, and how many talk at once.
 WORKERS ?= $(if $(filter-out 1 2 3,$(shell nproc 2>/dev/null || echo 1)),4,1)
-TESTS := $(PYTHON) -m pytest $(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadfile) $(ARGS)
+OTHER_PATHS := $(filter-out tests/engines/model%,$(filter tests/%,$(ARGS)))
+TESTS := $(if $(filter tests/engines/model%,$(ARGS)),$(if $(OTHER_PATHS),,true ))$(PYTHON) -m pytest \
+	$(if $(filter-out 0 1,$(WORKERS)),-n $(WORKERS) --dist loadfile) $(filter-out tests/engines/model%,$(ARGS))
 # The engines' tests compute all the time and run beside the others, on one core; what they say is shown at the end. They and
 # lint give way to calls in real time.
 GIVING_WAY := nice -n 10
