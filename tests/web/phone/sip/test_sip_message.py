@@ -193,3 +193,8 @@ def test_strangers_are_told_once_and_never_about_an_ack_or_an_answer():
     assert reply.startswith(b"SIP/2.0 403 ")
     assert answering.forbid(request("ACK", branch="b"), ("192.0.2.66", 5060)) is None
     assert answering.forbid(reply, ("192.0.2.66", 5060)) is None
+
+
+def test_commas_and_brackets_in_quotes_are_text():
+    assert split('"a<b, c" <sip:x@y;q=1,2>, <sip:z@y>', ",") == ['"a<b, c" <sip:x@y;q=1,2>', "<sip:z@y>"]
+    assert parse_address('"a<b\\", c" <sip:x@y>;tag=1').uri == "sip:x@y"

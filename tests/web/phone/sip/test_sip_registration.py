@@ -212,6 +212,13 @@ def test_answers_to_earlier_requests_and_forged_ones_say_nothing(account):
     account.answer(401, CHALLENGE.format("n1"))
     assert account.answer(200, CONTACT.format(300), to=0) == 0
     assert account.registration.state == "trying"
+    via = account.sent[-1].headers.items[0]
+    account.sent[-1].headers.items[0] = ("Via", via[1].replace("branch=z9hG4bK", "branch=z9hG4bKguessed"))
+    assert account.answer(200, CONTACT.format(300)) == 0
+    assert account.registration.state == "trying"
+    account.sent[-1].headers.items[0] = via
+    account.answer(200, CONTACT.format(300))
+    assert account.registration.state == "registered"
 
 
 @given(
