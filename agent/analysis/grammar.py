@@ -154,7 +154,12 @@ def _misspelt(text: str, tokens: list[Token]) -> list[Finding]:
 
 
 def _collide(a: _Chosen, b: _Chosen) -> bool:
-    """Whether two changes touch: they share a token, or one inserts right beside the other."""
+    """Whether two changes touch: they share a token, or stand side by side, where each may be another cure of one mistake.
+
+    A plural that does not exist is a mistake of its own, whatever its verb is like: "the peoples works".
+    """
+    if {a.type, b.type} == {"R:NOUN:INFL", "R:VERB:SVA"}:
+        return a.start < b.end and b.start < a.end
     return a.start <= b.end and b.start <= a.end
 
 

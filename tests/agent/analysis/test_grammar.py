@@ -97,6 +97,7 @@ def mended(text: str) -> str:
         ("He is a success person.", "He is a successful person."),
         ("It was a very happily day.", "It was a very happy day."),
         ("The develop of the city took years.", "The development of the city took years."),
+        ("The peoples works in the office.", "The people work in the office."),
     ],
 )
 def test_mistakes_are_mended(wrong: str, right: str) -> None:
