@@ -163,15 +163,15 @@ class Call:
         await runner.run()
 
     async def _on_error(self, _worker: PipelineWorker, frame: ErrorFrame) -> None:
-        stage = next((name for name, processor in self._stages.items() if processor is frame.processor), "transport")
-        prometheus.ERRORS.labels(stage).inc()
-        logger.warning("{} failed: {}", stage, frame.error)
+        stage = next((name for name, processor in self._stages.items() if processor is frame.processor), None)
+        prometheus.ERRORS.labels(stage or "transport").inc()
+        logger.warning("{} failed: {}", stage or "transport", frame.error)
         if self._speculation is not None and self._speculation.open and stage in ("llm", "tts"):
             # Nobody is owed what was begun early. When the turn is over, the stage is asked again.
             await self._speculation.withdraw()
             await self._use_all()
             return
-        if stage != "transport" and self._keeper is not None:
+        if stage is not None and self._keeper is not None:
             self._keeper.watch.failed(stage, str(frame.error), time.monotonic())
 
     async def on_ready(self) -> None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
@@ -179,7 +179,7 @@ class SharedSmartTurn(LocalSmartTurnAnalyzerV3):
             return None
         loop = asyncio.get_running_loop()
         _, result = await loop.run_in_executor(self._model_executor, self._process_speech_segment, audio)
-        return None if result is None else float(result.probability)
+        return None if result is None else float(cast(Any, result).probability)
 
     def warm_up(self) -> None:
         """Judge eight seconds of silence once, so that the first real judgement is not the slow one."""
@@ -234,7 +234,7 @@ class AudioPath:
         self._push: Any = source.push_frame
         source.push_frame = self._push_from_source  # type: ignore[method-assign]
         for sink in self._sinks:
-            sink.push_frame = _without_audio(sink.push_frame)
+            sink.push_frame = _without_audio(sink.push_frame)  # type: ignore[method-assign]
 
     def put(self, frame: InputAudioRawFrame, limit: int | None = None) -> bool:
         """Hand a frame on; ``False``, and not handed on, when ``limit`` frames wait for the recogniser."""

@@ -257,4 +257,4 @@ def _confidence(frame: TranscriptionFrame) -> float | None:
     if not values:
         return None
     doubt = EXPECTED_DOUBT if getattr(frame.result, "source", "free") == "expected" else 0.0
-    return sum(values) / len(values) - doubt
+    return float(sum(values) / len(values) - doubt)

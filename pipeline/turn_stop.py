@@ -112,7 +112,7 @@ class PatientTurnStop(BaseUserTurnStopStrategy):
         """Its own proposals come back to it, and go no further."""
         return True
 
-    async def setup(self, setup: FrameProcessorSetup) -> None:
+    async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]  # as pipecat overrides it
         """Called once, when the pipeline starts."""
         await super().setup(setup)
         self._analyzer.set_sample_rate(setup.audio_in_sample_rate)

@@ -26,9 +26,8 @@ class ScriptedLLMService(LLMService):
 
     def __init__(self, tutor: Tutor, call: CallState, **kwargs: Any) -> None:
         # A script has none of an LLM's parameters; pipecat wants that said of each.
-        super().__init__(
-            settings=LLMSettings(**dict.fromkeys(f.name for f in fields(LLMSettings) if f.name != "extra")), **kwargs
-        )
+        nothing: dict[str, Any] = dict.fromkeys(f.name for f in fields(LLMSettings) if f.name != "extra")
+        super().__init__(settings=LLMSettings(**nothing), **kwargs)
         self._tutor = tutor
         self._call = call
 

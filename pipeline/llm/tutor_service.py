@@ -91,9 +91,8 @@ class TutorLLMService(LLMService):
 
     def __init__(self, source: ChatSource, terms: TutorTerms, call: CallState, **kwargs: Any) -> None:
         # Asked for with each request, from what the learner has set; pipecat wants something said of each.
-        super().__init__(
-            settings=LLMSettings(**dict.fromkeys(f.name for f in fields(LLMSettings) if f.name != "extra")), **kwargs
-        )
+        nothing: dict[str, Any] = dict.fromkeys(f.name for f in fields(LLMSettings) if f.name != "extra")
+        super().__init__(settings=LLMSettings(**nothing), **kwargs)
         self._source = source
         self._terms = terms
         self._tutored = call

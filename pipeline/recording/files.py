@@ -19,7 +19,7 @@ from typing import IO, Any, Literal
 import numpy as np
 import numpy.typing as npt
 import soundfile
-import soxr  # type: ignore[import-untyped]
+import soxr
 
 from pipeline.messages import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 

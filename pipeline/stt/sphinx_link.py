@@ -59,7 +59,7 @@ def _keep_socket_path_short() -> None:
         with contextlib.suppress(OSError):
             folder = tempfile.mkdtemp(prefix="pymp-", dir=place)
             # As late as multiprocessing removes the one that it would have made.
-            util.Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-100)  # type: ignore[no-untyped-call]
+            util.Finalize(None, shutil.rmtree, args=(folder, True), exitpriority=-100)
             config["tempdir"] = folder
             return
 

@@ -181,6 +181,7 @@ class _Sending:
         sender._RTCRtpSender__rtp_started.set()
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = self._loop.create_future()
+        assert codec.payloadType is not None  # what was negotiated has one
         self._payload_type = 0x80 | codec.payloadType
         try:
             self._next()

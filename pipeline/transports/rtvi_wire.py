@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import pipecat.frames.protobufs.frames_pb2 as protobufs
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from pipeline.transports.webrtc_messages import RTVI_LABEL
 

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
@@ -113,7 +114,7 @@ class OutputTrack(MediaStreamTrack):
         self._fade_out = 0  # samples that still leave, ever quieter, after a hold
         self._fade_in = 0  # samples that leave ever louder after it
 
-    async def recv(self) -> Packet:
+    async def recv(self) -> Packet[Any]:
         """The next packet, when it is due."""
         self._learn_origin()
         wait_s = self.wait_s()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -197,7 +197,7 @@ class Speech:
         self._ended = True
         self._told.set()
 
-    async def sound(self) -> AsyncIterator[bytes | SaidWord]:
+    async def sound(self) -> AsyncGenerator[bytes | SaidWord, None]:
         """The reply's sound in pieces of pcm16 (mono, 24 kHz), and its words' times, as they come. It begins to connect at
         once. Where the iteration is broken off, the engine is told.
 
@@ -235,7 +235,7 @@ class Speech:
                 if not self._words:
                     return
 
-    async def _over(self, connection: Connection) -> AsyncIterator[bytes | SaidWord]:
+    async def _over(self, connection: Connection) -> AsyncGenerator[bytes | SaidWord, None]:
         sender = asyncio.create_task(self._send_all(connection), name="kyutai-words")
         complete = False
         try:

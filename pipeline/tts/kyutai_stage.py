@@ -196,7 +196,7 @@ class KyutaiTTSService(TTSService):
         self._replies.clear()
         if self._closing:
             await asyncio.wait(self._closing, timeout=_CLOSE_TIMEOUT_S)
-        await super().cleanup()  # type: ignore[no-untyped-call]
+        await super().cleanup()
 
     def _begin(self, context_id: str) -> _Reply:
         voice = self._settings.voice if isinstance(self._settings.voice, str) else None

@@ -11,7 +11,7 @@ import string
 from collections.abc import Callable
 from typing import Any, cast
 
-from num2words import num2words as _num2words  # type: ignore[import-untyped]
+from num2words import num2words as _num2words
 
 _MOST_DIGITS = 15
 """A longer run is a code and no amount: its digits are read one by one."""

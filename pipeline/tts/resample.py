@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import soxr  # type: ignore[import-untyped]
+import soxr
 
 # Measured on soxr 1.0, 22,050 Hz to 24,000 Hz, fed in espeak-ng's chunks of 60 ms: the first chunk gives 37 ms of output at
 # HQ (39 at MQ, 34 at VHQ, 59 at LQ, 60 at QQ), which is more than the 20 ms that leave first, so a quicker setting gains

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 import numpy as np
-import soxr  # type: ignore[import-untyped]
+import soxr
 from fastapi import APIRouter, WebSocket
 from loguru import logger
 from starlette.types import Message as SocketMessage
