@@ -9,7 +9,7 @@ import onnxruntime
 from pipecat.audio.vad.vad_analyzer import VADParams
 
 from pipeline.faults.spare_voice import SpareVoice
-from pipeline.pipecat_private import CallVAD, SharedSileroVAD, SharedSmartTurn, load_silero, load_smart_turn
+from pipeline.pipecat_private import CallVAD, SharedSileroVAD, SharedSmartTurn, import_the_rest, load_silero, load_smart_turn
 from pipeline.settings.tree import TurnSettings, VADSettings
 
 
@@ -30,6 +30,7 @@ class SharedModels:
 
     def _load(self) -> None:
         assert self._executor is not None
+        import_the_rest()
         self._silero = load_silero()
         vad = SharedSileroVAD(self._silero, VADParams())
         vad.set_sample_rate(16_000)

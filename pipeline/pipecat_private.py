@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
+from importlib import import_module, resources
 from typing import Any, cast
 
 import numpy as np
@@ -41,6 +41,11 @@ def load_session(package: str, name: str) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     path = str(resources.files(package).joinpath(name))
     return onnxruntime.InferenceSession(path, sess_options=options, providers=["CPUExecutionProvider"])
+
+
+def import_the_rest() -> None:
+    """Import what pipecat would only while the first call is built: a third of a second in which no call is served."""
+    import_module("pipecat.adapters.llm.services.open_ai_adapter")
 
 
 def load_silero() -> onnxruntime.InferenceSession:
