@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -33,6 +34,17 @@ _SWEEP_S = 5.0
 def main(arguments: list[str]) -> int:
     """Run the command until it ends or the server does; the exit code to end with."""
     parent, grace_s, command = int(arguments[0]), float(arguments[1]), arguments[2:]
+    # Signals may come while another is being handled. So their handler takes no lock, and only one thread stops the engine.
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+
+    def asked_to_stop(*_: object) -> None:
+        with contextlib.suppress(OSError):  # A full pipe has told it.
+            os.write(tell, b".")
+
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, asked_to_stop)
+
     linux = sys.platform == "linux"
     libc = ctypes.CDLL(None) if linux else None
     if libc is not None:
@@ -51,26 +63,15 @@ def main(arguments: list[str]) -> int:
         print(f"{command[0]}: {e.strerror}", file=sys.stderr)
         return NOT_STARTED
 
-    stopping = threading.Event()
-
-    def stop() -> None:
-        if stopping.is_set():
-            return
-        stopping.set()
-        _signal_group(child.pid, signal.SIGTERM)
-        timer = threading.Timer(grace_s, _signal_group, (child.pid, signal.SIGKILL))
-        timer.daemon = True
-        timer.start()
-
-    def watch() -> None:
+    def stop_when_asked() -> None:
         with contextlib.suppress(OSError):
-            while os.read(0, 64):
+            while told not in (ready := select.select([0, told], [], [])[0]) and os.read(ready[0], 64):
                 pass
-        stop()
+        _signal_group(child.pid, signal.SIGTERM)
+        time.sleep(grace_s)
+        _signal_group(child.pid, signal.SIGKILL)
 
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, lambda *_: stop())
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=stop_when_asked, daemon=True).start()
     code = child.wait()
     _signal_group(child.pid, signal.SIGKILL)
     if linux:

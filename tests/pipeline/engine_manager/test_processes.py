@@ -19,6 +19,7 @@ import psutil
 import pytest
 from loguru import logger
 
+from pipeline.engine_manager import keeper
 from pipeline.engine_manager.launch import Launch, free_port
 from pipeline.engine_manager.manager import EngineManager, EngineServer, StartFailed
 from pipeline.engine_manager.policy import Backoff
@@ -216,6 +217,7 @@ async def test_a_stop_during_the_start_leaves_nothing(manage) -> None:
 SERVER = """
 import asyncio, os, sys
 sys.path[:0] = [{root!r}, {here!r}]
+from pipeline.engine_manager import keeper
 from pipeline.engine_manager.launch import Launch
 from pipeline.engine_manager.manager import EngineManager
 
@@ -245,6 +247,25 @@ async def test_nothing_survives_the_server_however_it_ends(number: signal.Signal
     server.send_signal(number)
     await server.wait()
     await until(lambda: all(gone(pid) for pid in processes), "every process of the engine ends")
+
+
+def test_signals_on_the_heels_of_one_another_do_not_stop_a_keeper_from_stopping_its_engine() -> None:
+    sleeper = [sys.executable, "-I", "-S", "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"]
+    command = [sys.executable, "-I", "-S", str(Path(keeper.__file__)), str(os.getpid()), "5", *sleeper]
+    for _ in range(10):
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            engine = psutil.Process(int(process.stdout.readline()))
+            try:
+                with contextlib.suppress(ProcessLookupError):
+                    for i in range(2_000):
+                        os.kill(process.pid, (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)[i % 3])
+                process.stdin.close()
+                process.wait(60)
+                assert not engine.is_running()
+            finally:
+                process.kill()
 
 
 async def test_an_engine_does_not_survive_its_keeper(manage) -> None:
