@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import gc
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -18,6 +17,7 @@ import psutil
 from loguru import logger
 
 from pipeline.engine import AtCapacity, Engine, EngineState, NotLoaded
+from pipeline.garbage import settle, unsettle
 
 LOADING_RETRY_S = 2.0
 UNLOADED_RETRY_S = 30.0
@@ -100,12 +100,14 @@ class EngineLoader:
         wanted = self._in_order(stages)
         async with self._lock:
             self._coming = frozenset(wanted)
+            missing = [stage for stage in wanted if self._lives[stage].state != "ready"]
             try:
-                for stage in wanted:
-                    if self._lives[stage].state != "ready":
-                        await self._load(stage)
+                for stage in missing:
+                    await self._load(stage)
             finally:
                 self._coming = frozenset()
+            if missing:
+                settle()  # no call runs yet
         if failed := [self._failure(stage) for stage in wanted if self._lives[stage].state == "failed"]:
             raise LoadFailed("; ".join(failed))
 
@@ -132,6 +134,7 @@ class EngineLoader:
         """Release every engine at the end of the process. A load under way must have been cancelled. Safe to call twice."""
         for life in self._lives.values():
             life.state = "unloaded"
+        unsettle()
         await asyncio.gather(*(engine.close() for engine in self._engines.values()), return_exceptions=True)
 
     async def _load(self, stage: str) -> None:
@@ -193,7 +196,7 @@ def memory_bytes(not_counted: Collection[int] = ()) -> int:
 
 def _give_back_memory() -> None:
     """What Python has freed is still the allocator's. No call runs now, so that nobody notices the pause."""
-    gc.collect()
+    settle()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

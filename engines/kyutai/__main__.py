@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import signal
 import sys
@@ -49,6 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         log.info("ready after %.1f s: %s", time.monotonic() - begun_s, about)
         stop_on_signals(host)
+        # A full collection of all that torch and the model consist of would take longer than a step may.
+        gc.collect()
+        gc.freeze()
         host.ready(about)
         host.run(engine)
         return 0

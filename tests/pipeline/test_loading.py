@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 from multiprocessing import forkserver
@@ -168,3 +169,18 @@ async def load_and_unload() -> None:
         assert loaded - memory_bytes() > 0.6 * cost_mb * 1e6
         assert memory_bytes() < before + 40e6, "what Python imported stays"
     assert len(set(pids)) == 4
+
+
+async def test_garbage_collection_passes_over_what_was_loaded(heavy):
+    loader, *_ = heavy
+    gc.unfreeze()
+    await loader.load()
+    try:
+        passed_over = gc.get_freeze_count()
+        assert passed_over > 50_000, "modules, and what they made"
+        assert len(gc.get_objects()) < passed_over / 10
+        await loader.load()
+        assert gc.get_freeze_count() == passed_over, "calls may be running: nothing was to be loaded, and nothing is looked at"
+    finally:
+        await loader.close()
+    assert gc.get_freeze_count() == 0, "a process that ends, or goes on as another's test, forgets nothing"
