@@ -1,6 +1,6 @@
 """When Python's garbage collector looks at what.
 
-A full collection looks at every object that can be in a circle: in a loaded process some 240,000, of modules nearly all of them,
+A full collection looks at every object that can be in a circle: in a loaded process some 240,000, nearly all of modules,
 which takes 100 to 300 ms, and no call is served meanwhile. What a loaded process consists of is no garbage, so it is looked at
 once, when no call runs, and then never again.
 """

