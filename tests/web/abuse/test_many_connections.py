@@ -70,6 +70,8 @@ async def test_a_call_goes_on_beside_a_thousand_dropped_connections(nothing_brok
     await asyncio.to_thread(server.wait_for, lambda: calls(server) == 0, "every call ends", 60)
     memory = process.memory_info().rss
     async with connect(f"{url}?extras=1", max_size=None, max_queue=None, compression=None) as socket:
+        hello = json.loads(await asyncio.wait_for(socket.recv(), LIVENESS_S))
+        assert hello["type"] == "connected", "it has its place before the crowd comes"
         stop = asyncio.Event()
         talking = asyncio.create_task(talk(socket, stop))
         await drop_all(url, CONNECTIONS)
