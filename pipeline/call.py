@@ -219,17 +219,23 @@ class Call:
         """A turn that the learner typed."""
         if self._worker is None or self._observer is None:
             return
+        observer, worker = self._observer, self._worker
         await self.interrupt()
-        self._observer.learner.typed()
-        await self._worker.queue_frame(LLMMessagesAppendFrame([{"role": "user", "content": text}], run_llm=True))
+        if self._worker is None:
+            return  # the call has ended meanwhile
+        observer.learner.typed()
+        await worker.queue_frame(LLMMessagesAppendFrame([{"role": "user", "content": text}], run_llm=True))
 
     async def uploaded(self, text: str, words: Sequence[Word]) -> None:
         """A turn whose sound came as a file, with the ``words`` that were recognised in it."""
         if self._worker is None or self._observer is None:
             return
+        observer, worker = self._observer, self._worker
         await self.interrupt()
-        self._observer.learner.uploaded(words)
-        await self._worker.queue_frame(LLMMessagesAppendFrame([{"role": "user", "content": text}], run_llm=True))
+        if self._worker is None:
+            return
+        observer.learner.uploaded(words)
+        await worker.queue_frame(LLMMessagesAppendFrame([{"role": "user", "content": text}], run_llm=True))
 
     async def respond(self) -> None:
         """The client wants the tutor to speak, to whatever the conversation now is."""
@@ -313,11 +319,14 @@ class Call:
         """Forget the conversation and greet anew; the record keeps what was said."""
         if self._worker is None or self._observer is None:
             return
+        observer, worker = self._observer, self._worker
         await self.interrupt()
+        if self._worker is None:
+            return  # the call has ended meanwhile
         self._session.context.set_messages([])
-        self._observer.conversation.forget()
-        self._observer.tutor_first()
-        await self._worker.queue_frame(LLMRunFrame())
+        observer.conversation.forget()
+        observer.tutor_first()
+        await worker.queue_frame(LLMRunFrame())
 
     # When something goes wrong
 
@@ -379,9 +388,10 @@ class Call:
 
     async def farewell(self, text: str, *, spare: bool = False) -> None:
         """Stop the tutor, say ``text`` and return when it was said, or could not be."""
-        if self._observer is None or not await self.interrupt():
+        observer = self._observer
+        if observer is None or not await self.interrupt() or self._observer is None:
             return
-        done = self._observer.tutor.expect_reply_end()
+        done = observer.tutor.expect_reply_end()
         await self.say(text, spare=spare)
         try:
             await asyncio.wait_for(done.wait(), FAREWELL_TIMEOUT_S)

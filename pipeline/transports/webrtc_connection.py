@@ -13,7 +13,7 @@ from ipaddress import ip_address
 
 from aiortc import RTCBundlePolicy, RTCConfiguration, RTCDataChannel, RTCIceServer, RTCPeerConnection, RTCSessionDescription
 from aiortc.rtcrtpsender import RTCRtpSender
-from aiortc.sdp import candidate_from_sdp
+from aiortc.sdp import SessionDescription, candidate_from_sdp
 from loguru import logger
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -113,7 +113,10 @@ class Peer:
         if "opus/48000" not in sdp.lower():
             raise BadOffer("the offer has no Opus, the only audio codec here")
         try:
+            _check_bundle(SessionDescription.parse(sdp))
             await self._pc.setRemoteDescription(RTCSessionDescription(sdp=sdp, type=kind))
+        except BadOffer:
+            raise
         except Exception as e:  # aiortc's parser raises whatever the text makes it trip over
             raise BadOffer(f"the offer was not understood: {_first_line(e)}") from e
         if self._audio.mid is None:
@@ -131,9 +134,9 @@ class Peer:
         aiortc_private.limit_gathering(self._pc, self._gather_timeout_s)
         try:
             description = await self._pc.createAnswer()
+            await self._pc.setLocalDescription(description)
         except Exception as e:
             raise BadOffer(f"the offer cannot be answered: {_first_line(e)}") from e
-        await self._pc.setLocalDescription(description)
         return ask_for_fec(str(self._pc.localDescription.sdp))
 
     async def add_candidates(self, candidates: Sequence[IceCandidate]) -> None:
@@ -223,6 +226,15 @@ class Peer:
         if state == "connected":
             aiortc_private.shorten_receiving(self._audio.receiver, self._on_packet)
         self._on_state(state)
+
+
+def _check_bundle(offer: SessionDescription) -> None:
+    """Raise ``BadOffer`` where the offer's BUNDLE group (RFC 9143) begins with a section that is not there: aiortc would put
+    nothing in the place of the transport of all others, and trip over it in a task of its own."""
+    mids = {media.rtp.muxId for media in offer.media if media.kind in ("audio", "video", "application")}
+    for group in offer.group:
+        if group.semantic == "BUNDLE" and group.items and group.items[0] not in mids:
+            raise BadOffer(f"the offer bundles with a section {str(group.items[0])[:20]!r} that it does not have")
 
 
 def ask_for_fec(sdp: str) -> str:

@@ -70,6 +70,7 @@ async def test_call_whose_answer_fails_is_told_that_its_client_is_gone(room, kit
         (lambda sdp: sdp + "x" * 100_001, "longer"),
         (lambda sdp: sdp.replace("m=audio", "m=video"), "no audio"),
         (lambda sdp: sdp.replace("opus/48000", "speex/8000"), "Opus"),
+        (lambda sdp: sdp.replace("a=group:BUNDLE ", "a=group:BUNDLE x9 "), "bundles with a section 'x9'"),
         (lambda sdp: sdp.replace("a=ice-pwd:", "a=x-pwd:"), "not understood"),
         (lambda sdp: sdp.replace("a=rtcp-mux", "a=x"), "not understood"),
         (lambda sdp: sdp.replace("m=audio ", "m=audio x"), "not understood"),
