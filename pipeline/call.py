@@ -217,24 +217,20 @@ class Call:
 
     async def typed(self, text: str) -> None:
         """A turn that the learner typed."""
+        await self._answer_to(text, None)
+
+    async def uploaded(self, text: str, words: Sequence[Word]) -> None:
+        """A turn whose sound came as a file, with the ``words`` that were recognised in it."""
+        await self._answer_to(text, words)
+
+    async def _answer_to(self, text: str, words: Sequence[Word] | None) -> None:
         if self._worker is None or self._observer is None:
             return
         observer, worker = self._observer, self._worker
         await self.interrupt()
         if self._worker is None:
             return  # the call has ended meanwhile
-        observer.learner.typed()
-        await worker.queue_frame(LLMMessagesAppendFrame([{"role": "user", "content": text}], run_llm=True))
-
-    async def uploaded(self, text: str, words: Sequence[Word]) -> None:
-        """A turn whose sound came as a file, with the ``words`` that were recognised in it."""
-        if self._worker is None or self._observer is None:
-            return
-        observer, worker = self._observer, self._worker
-        await self.interrupt()
-        if self._worker is None:
-            return
-        observer.learner.uploaded(words)
+        observer.learner.entered(words)
         await worker.queue_frame(LLMMessagesAppendFrame([{"role": "user", "content": text}], run_llm=True))
 
     async def respond(self) -> None:
@@ -273,10 +269,7 @@ class Call:
         """
         if self._observer is None:
             return None
-        if words is None:
-            self._observer.learner.typed()
-        else:
-            self._observer.learner.uploaded(words)
+        self._observer.learner.entered(words)
         message: dict[str, Any] = {"role": "user", "content": text}
         self._session.context.add_message(message)  # type: ignore[arg-type]
         await self._observer.learner.turn_in_context()

@@ -14,7 +14,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Literal
 
-from web.rate import Bucket, RateLimiter
+from pipeline.transports.bucket import Bucket
+from web.rate import RateLimiter
 
 COOKIE = "parley_session"
 COOKIE_TTL_S = 30 * 24 * 3600

@@ -6,8 +6,6 @@ from collections import OrderedDict
 
 from pipeline.transports.bucket import Bucket
 
-__all__ = ["Bucket", "RateLimiter"]
-
 
 class RateLimiter:
     """One bucket for each key, of the ``max_keys`` keys that were seen last (so that many addresses cannot fill the memory)."""

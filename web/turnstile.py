@@ -14,8 +14,8 @@ from typing import Generic, TypeVar
 from loguru import logger
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pipeline.transports.bucket import Bucket
 from web.problems import problem_response
-from web.rate import Bucket
 
 FREE = 20
 """Requests at once that nobody waits for: what a page asks for when it opens."""

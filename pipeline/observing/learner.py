@@ -51,14 +51,12 @@ class Learner:
 
     # What the call says
 
-    def typed(self) -> None:
-        """The next turn was typed."""
-        self._typed = True
-        self._clock.turn_started()
-
-    def uploaded(self, words: Sequence[Word]) -> None:
-        """The next turn came as a file, in which ``words`` were recognised."""
-        self._uploaded = list(words)
+    def entered(self, words: Sequence[Word] | None) -> None:
+        """The next turn was typed, or came as a file in which ``words`` were recognised."""
+        if words is None:
+            self._typed = True
+        else:
+            self._uploaded = list(words)
         self._clock.turn_started()
 
     def excuse_turn(self) -> None:

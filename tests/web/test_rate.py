@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from web.rate import Bucket, RateLimiter
+from pipeline.transports.bucket import Bucket
+from web.rate import RateLimiter
 
 
 @given(gaps=st.lists(st.floats(0, 3), max_size=200), capacity=st.integers(1, 20), per_s=st.floats(0.1, 10))

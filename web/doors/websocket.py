@@ -32,11 +32,11 @@ from pipeline.messages import (
     to_wire,
 )
 from pipeline.session import Session
+from pipeline.transports.bucket import Bucket
 from pipeline.transports.pacing import SpeedMeter
 from pipeline.transports.websocket import WebSocketTransport
 from web.doors.socket import ABUSE, FAILED, TRY_LATER, Expelled, SocketWriter, accepted, check_size, serve_until_closed
 from web.doors.wanted import Wanted, attached
-from web.rate import Bucket
 from web.state import state_of
 
 router = APIRouter()

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline.metrics import prometheus
 from pipeline.sessions import SessionManager
 from pipeline.settings.exchange import AudioSocketSettings
 from pipeline.settings.tree import Settings
 from tests.web.conftest import Running, stand_ins
 from tests.web.phone.caller import phoning
 from tests.web.phone.fake_asterisk import FakeAsterisk
+from tests.web.phone.told import refused, report_of
 from web.doors.phone.audiosocket import MAX_STRANGERS, STRIKES, AudioSocketServer, is_among
 from web.doors.phone.desk import Desk
 
@@ -34,24 +34,9 @@ def session_of(server: Running, call: FakeAsterisk) -> Any:
     return server.state.sessions.get(entry.session_id) if entry else None
 
 
-def refused(why: str) -> float:
-    return prometheus.REGISTRY.get_sample_value("parley_phone_refused_total", {"carrier": "audiosocket", "why": why}) or 0.0
-
-
 async def greeted(call: FakeAsterisk) -> None:
     await call.dial()
     await call.until(lambda: call.voiced_s > 0.1, "the greeting is heard")
-
-
-async def report_of(server: Running, session_id: str) -> dict[str, Any]:
-    async with server.http() as http:
-        for _ in range(500):
-            response = await http.get(f"/api/sessions/{session_id}/report")
-            if response.status_code == 200:
-                report: dict[str, Any] = response.json()
-                return report
-            await asyncio.sleep(0.02)
-    raise AssertionError(f"no report: {response.text}")
 
 
 async def test_it_does_not_listen_unless_a_port_is_set(serve):
@@ -171,13 +156,13 @@ async def test_a_connection_that_does_not_come_back_is_a_hang_up(serve):
 async def test_a_uuid_that_is_talking_is_no_other_calls(serve):
     server = await serve(phone=PHONE)
     first, second = caller(server), caller(server)
-    second.uuid, before = first.uuid, refused("uuid in use")
+    second.uuid, before = first.uuid, refused("audiosocket", "uuid in use")
     async with phoning(first, second):
         await greeted(first)
         await second.dial()
         await second.until(second.ended.is_set, "the second is hung up on")
         assert second.hung_up
-        assert refused("uuid in use") == before + 1
+        assert refused("audiosocket", "uuid in use") == before + 1
         assert session_of(server, first).state == "attached"
 
 
@@ -232,11 +217,11 @@ async def test_a_call_that_cannot_be_built_is_hung_up_on_and_leaves_no_session(s
 
 async def test_strangers_addresses_are_hung_up_on(serve):
     server = await serve(phone={"audiosocket": {"port": 0, "peers": ["192.0.2.0/24"]}})
-    before = refused("peer")
+    before = refused("audiosocket", "peer")
     async with phoning(caller(server)) as call:
         await call.dial()
         await call.until(call.ended.is_set, "it is hung up on")
-        assert refused("peer") == before + 1
+        assert refused("audiosocket", "peer") == before + 1
         assert server.state.sessions.detached == 0
 
 
@@ -261,12 +246,12 @@ def test_peers_are_addresses_in_networks(peer, inside):
 )
 async def test_whoever_does_not_name_a_call_is_hung_up_on(serve, sent):
     server = await serve(phone=PHONE)
-    before = refused("no audiosocket")
+    before = refused("audiosocket", "no audiosocket")
     async with phoning(caller(server)) as call:
         await call.connect()
         call.raw(sent)
         await call.until(call.ended.is_set, "it is hung up on")
-        assert refused("no audiosocket") == before + 1
+        assert refused("audiosocket", "no audiosocket") == before + 1
         assert server.state.sessions.detached == 0
 
 
@@ -295,12 +280,12 @@ async def test_a_thousand_connections_opened_and_dropped_leave_nothing(serve):
 
 async def test_no_more_than_so_many_may_say_nothing(serve):
     server = await serve(phone=PHONE)
-    before = refused("too many streams")
+    before = refused("audiosocket", "too many streams")
     idle = [caller(server) for _ in range(MAX_STRANGERS + 5)]
     async with phoning(*idle):
         for call in idle:
             await call.connect()
-        await server.until(lambda: refused("too many streams") == before + 5, "the last are hung up on")
+        await server.until(lambda: refused("audiosocket", "too many streams") == before + 5, "the last are hung up on")
         assert server.state.audiosocket.strangers == MAX_STRANGERS
 
 
@@ -329,14 +314,14 @@ async def test_bad_frames_are_forgiven_until_it_is_abuse(serve):
 
 async def test_audio_faster_than_anybody_speaks_is_abuse(serve):
     server = await serve(phone=PHONE)
-    before = refused("too fast")
+    before = refused("audiosocket", "too fast")
     async with phoning(caller(server)) as call:
         await greeted(call)
         async with asyncio.timeout(60):
             while not call.ended.is_set():
                 call.frame(0x10, bytes(16_000))
                 await asyncio.sleep(0.02)
-        assert refused("too fast") == before + 1
+        assert refused("audiosocket", "too fast") == before + 1
 
 
 async def test_the_end_of_the_server_hangs_up(serve):

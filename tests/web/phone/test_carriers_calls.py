@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx
 import pytest
 
-from pipeline.metrics import prometheus
 from tests.web.conftest import Running
 from tests.web.phone.caller import phoning
 from tests.web.phone.fake_carriers import CARRIERS, FakeCarrier, FakeTelnyx, settings_of
+from tests.web.phone.told import refused, report_of
 
 PUBLIC = "https://tutor.example.org"
 PHONE: dict[str, Any] = {"public_url": PUBLIC, **settings_of(*CARRIERS)}
@@ -22,24 +21,12 @@ def carrier(request: pytest.FixtureRequest) -> type[FakeCarrier]:
     return CARRIERS[request.param]
 
 
+def session_id_of(server: Running, call: FakeCarrier) -> str:
+    return str(server.state.phone._entries[call.name, call.call_id].session_id)
+
+
 def session_of(server: Running, call: FakeCarrier) -> Any:
-    entry = server.state.phone._entries[call.name, call.call_id]
-    return server.state.sessions.get(entry.session_id)
-
-
-async def report_of(server: Running, call: FakeCarrier) -> dict[str, Any]:
-    session_id = server.state.phone._entries[call.name, call.call_id].session_id
-    async with server.http() as http:
-        for _ in range(500):
-            response: httpx.Response = await http.get(f"/api/sessions/{session_id}/report")
-            if response.status_code == 200:
-                return dict(response.json())
-            await asyncio.sleep(0.02)
-    raise AssertionError(f"no report: {response.text}")
-
-
-def refused(carrier: str, why: str) -> float:
-    return prometheus.PHONE_REFUSED.labels(carrier, why)._value.get()
+    return server.state.sessions.get(session_id_of(server, call))
 
 
 async def test_a_caller_is_greeted_and_hangs_up_in_the_middle_of_a_word(serve, carrier):
@@ -51,7 +38,7 @@ async def test_a_caller_is_greeted_and_hangs_up_in_the_middle_of_a_word(serve, c
         await call.until(lambda: call.returned, "marks come back")
         assert session.record.door == "phone"
         await call.hang_up()
-        await report_of(server, call)
+        await report_of(server, session_id_of(server, call))
         assert session.record.end_reason == "hung up by the caller"
         assert session.state == "ended"
 
@@ -63,7 +50,7 @@ async def test_the_tutor_hangs_up_when_the_caller_presses_the_hash_key(serve, ca
         await call.until(lambda: call.voiced_s >= 0.1, "the greeting begins")
         await call.press("#")
         await asyncio.wait_for(call.ended.wait(), 20)
-        await report_of(server, call)
+        await report_of(server, session_id_of(server, call))
 
 
 async def test_marks_say_what_was_heard(serve, carrier):
@@ -88,7 +75,7 @@ async def test_pieces_that_are_lost_or_out_of_order_do_not_shift_the_rest(serve,
         await call.until(lambda: ears.audio_bytes > 2 * 16_000, "a second was heard")
         assert session.state == "attached"
         await call.hang_up()
-        await report_of(server, call)
+        await report_of(server, session_id_of(server, call))
 
 
 async def test_a_stream_that_broke_off_comes_back_to_the_same_session(serve, carrier):
@@ -109,7 +96,7 @@ async def test_a_call_that_ended_is_not_taken_again(serve, carrier):
         await call.connect(await call.answer())
         await call.until(lambda: call.voiced_s >= 0.1, "the greeting begins")
         await call.hang_up()
-        await report_of(server, call)
+        await report_of(server, session_id_of(server, call))
         again = await call.dial()
         if carrier.name == "vonage":
             assert again == []

@@ -9,17 +9,13 @@ import time
 
 import pytest
 
-from pipeline.metrics import prometheus
 from tests.web.phone.caller import phoning
 from tests.web.phone.fake_carriers import CARRIERS, FakeExotel, FakePlivo, FakeTelnyx, FakeVonage, settings_of
+from tests.web.phone.told import refused
 from web.doors.phone import exotel, plivo, telnyx, vonage
 
 PUBLIC = "https://tutor.example.org"
 PHONE = {"public_url": PUBLIC, **settings_of(*CARRIERS)}
-
-
-def refused(carrier: str, why: str) -> float:
-    return prometheus.PHONE_REFUSED.labels(carrier, why)._value.get()
 
 
 def not_signed(response) -> bool:

@@ -12,10 +12,10 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from pipeline.metrics import prometheus
 from tests.web.conftest import Running
 from tests.web.phone.caller import NUMBER, phoning
 from tests.web.phone.fake_twilio import ACCOUNT, AUTH_TOKEN, FakeTwilio, sid, signature
+from tests.web.phone.told import refused, report_of
 from web.doors.phone import stream
 from web.doors.phone.stream import STRIKES
 
@@ -36,23 +36,6 @@ def session_of(server: Running, call: FakeTwilio) -> Any:
     return server.state.sessions.get(entry_of(server, call).session_id)
 
 
-def refused(why: str) -> float:
-    return prometheus.REGISTRY.get_sample_value("parley_phone_refused_total", {"carrier": "twilio", "why": why}) or 0.0
-
-
-async def report_of(server: Running, call: FakeTwilio) -> dict[str, Any]:
-    """The report in the store, once it is there."""
-    session_id = entry_of(server, call).session_id
-    async with server.http() as http:
-        for _ in range(500):
-            response = await http.get(f"/api/sessions/{session_id}/report")
-            if response.status_code == 200:
-                report: dict[str, Any] = response.json()
-                return report
-            await asyncio.sleep(0.02)
-    raise AssertionError(f"no report: {response.text}")
-
-
 async def greeted(call: FakeTwilio) -> None:
     await call.connect(await call.dial())
     await call.until(lambda: call.voiced_s > 0.1, "the greeting is heard")
@@ -68,7 +51,7 @@ async def test_a_caller_is_greeted_at_once_and_can_hang_up(serve):
         assert call.voiced_s == pytest.approx(0.3, abs=0.04)
         await call.until(lambda: call.returned, "marks come back")
         await call.hang_up()
-        await report_of(server, call)
+        await report_of(server, entry_of(server, call).session_id)
         assert session.record.end_reason == "hung up by the caller"
         # Twilio asks once more what to do behind <Connect>.
         assert [e.tag for e in await call.dial()] == ["Hangup"]
@@ -79,7 +62,7 @@ async def test_a_caller_is_greeted_at_once_and_can_hang_up(serve):
 
 async def test_a_request_without_the_right_signature_is_refused_and_counted(serve):
     server = await serve(phone=PHONE)
-    before = refused("signature")
+    before = refused("twilio", "signature")
     async with phoning(caller(server)) as call:
         form = call.form()
         wrong = [
@@ -94,7 +77,7 @@ async def test_a_request_without_the_right_signature_is_refused_and_counted(serv
                 response = await call.post(path, form, signed=signed)
                 assert response.status_code == 403
                 assert response.headers["content-type"] == "application/problem+json"
-        assert refused("signature") == before + 2 * len(wrong)
+        assert refused("twilio", "signature") == before + 2 * len(wrong)
         assert server.state.sessions.detached == 0
 
 
@@ -131,7 +114,7 @@ async def test_without_a_key_there_is_no_phone(serve):
 
 async def test_a_stream_needs_the_token_of_its_call_and_each_only_once(serve):
     server = await serve(phone=PHONE)
-    before = refused("token")
+    before = refused("twilio", "token")
     one, other, thief = caller(server), caller(server), caller(server)
     async with phoning(one, other, thief):
         twiml = await one.dial()
@@ -152,7 +135,7 @@ async def test_a_stream_needs_the_token_of_its_call_and_each_only_once(serve):
         await one.connect(twiml)
         await one.until(lambda: one.voiced_s > 0.1, "the greeting is heard")
         await try_to_get_in(one.call_id, {"token": token})
-        assert refused("token") == before + 5
+        assert refused("twilio", "token") == before + 5
         assert session_of(server, one).state == "attached"
 
 
@@ -237,7 +220,7 @@ async def test_hash_ends_the_call_with_a_report(serve):
         await call.press("#")
         await call.until(call.ended.is_set, "the server hangs up")
         assert call.close_code == 1000
-        assert (await report_of(server, call)).keys() >= {"final_score", "mistakes"}
+        assert (await report_of(server, entry_of(server, call).session_id)).keys() >= {"final_score", "mistakes"}
         assert session.record.end_reason == "ended by the learner"
         assert [e.tag for e in await call.dial()] == ["Hangup"]
 
@@ -251,7 +234,7 @@ async def test_a_call_that_has_lasted_long_enough_ends_with_a_farewell_that_is_h
         await greeted(call)
         session = session_of(server, call)
         await call.until(call.ended.is_set, "the server hangs up")
-        await report_of(server, call)
+        await report_of(server, entry_of(server, call).session_id)
         assert session.record.end_reason == "time limit"
         assert call.voiced_s == pytest.approx(1.6, abs=0.05)
 
@@ -268,7 +251,7 @@ async def test_hanging_up_in_mid_word_ends_the_call_with_its_report(serve, how):
         else:
             response = await call.post("/phone/twilio/status", call.form(CallStatus="completed"))
             assert response.status_code == 204
-        await report_of(server, call)
+        await report_of(server, entry_of(server, call).session_id)
         assert session.record.end_reason == "hung up by the caller"
         assert [(t.text, t.interrupted) for t in session.record.turns] == [("Answer", True)]
 
@@ -295,7 +278,7 @@ async def test_a_call_whose_stream_broke_off_ends_where_nobody_comes_back(serve)
         await greeted(call)
         session = session_of(server, call)
         await call.drop()
-        await report_of(server, call)
+        await report_of(server, entry_of(server, call).session_id)
         assert session.record.end_reason == "connection lost"
 
 
@@ -305,7 +288,7 @@ async def test_a_carrier_that_falls_silent_is_gone(serve):
         await greeted(call)
         session = session_of(server, call)
         call.mangle = lambda chunk: []
-        await report_of(server, call)
+        await report_of(server, entry_of(server, call).session_id)
         assert session.record.end_reason == "connection lost"
         await call.until(call.ended.is_set, "the stream is closed")
 
@@ -318,7 +301,7 @@ async def test_a_caller_who_says_nothing_is_asked_and_then_hung_up_on(serve):
         await call.until(call.ended.is_set, "the server hangs up")
         assert call.close_code == 1000
         assert len(session.record.turns) >= 2
-        await report_of(server, call)
+        await report_of(server, entry_of(server, call).session_id)
 
 
 async def test_a_call_that_was_announced_and_never_came_leaves_no_session(serve):

@@ -19,6 +19,7 @@ from pipeline.call import BuildFailed
 from pipeline.engine import AtCapacity
 from pipeline.metrics import prometheus
 from pipeline.settings.exchange import AudioSocketSettings
+from pipeline.transports.bucket import Bucket
 from pipeline.transports.codecs import Codec
 from pipeline.transports.pacing import SpeedMeter
 from pipeline.transports.websocket import CLOSE_TIMEOUT_S
@@ -26,7 +27,6 @@ from web.doors.phone import audiosocket_wire as wire
 from web.doors.phone.call import PhoneCall
 from web.doors.phone.carrier import Audio, BadFrame, Digit, Event, Failed, Started, Stopped
 from web.doors.phone.desk import Desk, PhoneEntry
-from web.rate import Bucket
 from web.turnstile import Gate
 
 CARRIER = "audiosocket"

@@ -17,11 +17,11 @@ from pipeline.metrics import prometheus
 from pipeline.sessions import UnknownLesson
 from pipeline.settings.carriers import E164, OutboundSettings
 from pipeline.settings.phone import PhoneSettings
+from pipeline.transports.bucket import Bucket
 from web.doors.phone.desk import PhoneEntry, Wanted
 from web.doors.phone.rest import CarrierApi, CarrierFailed, Order, api_of
 from web.doors.phone.webhooks import PLACED
 from web.problems import Problem, ProblemError
-from web.rate import Bucket
 from web.routes.sessions import unknown_lesson
 from web.state import WebState, count_session, state_of
 

@@ -11,6 +11,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from pipeline.call import BuildFailed
 from pipeline.metrics import prometheus
+from pipeline.transports.bucket import Bucket
 from pipeline.transports.pacing import SpeedMeter
 from pipeline.transports.websocket import CLOSE_TIMEOUT_S
 from web.doors.phone.call import PhoneCall
@@ -18,7 +19,6 @@ from web.doors.phone.carrier import Audio, BadFrame, Carrier, Digit, Event, Fail
 from web.doors.phone.desk import Desk
 from web.doors.phone.order import Order
 from web.doors.socket import ABUSE, FAILED, TOO_BIG, TRY_LATER, Expelled, SocketWriter
-from web.rate import Bucket
 
 START_WITHIN_S = 10.0
 """A stream that does not begin within this time is closed."""

@@ -21,6 +21,7 @@ from pipeline.call import BuildFailed
 from pipeline.engine import AtCapacity
 from pipeline.messages import ServerMessage, to_wire
 from pipeline.session import Session
+from pipeline.transports.bucket import Bucket
 from pipeline.transports.signalling import BadOffer
 from pipeline.transports.webrtc import WebRTCTransport
 from pipeline.transports.webrtc_messages import Dialogue, Keepalive, Received
@@ -30,7 +31,6 @@ from web.doors.realtime.abilities import abilities, rate_limits
 from web.doors.realtime.session import RealtimeSession
 from web.doors.realtime.websocket import STRIKES, STRIKES_PER_S, new_session, refusal
 from web.problems import ProblemError
-from web.rate import Bucket
 from web.state import WebState, count_session, state_of
 
 router = APIRouter(prefix="/v1/realtime")

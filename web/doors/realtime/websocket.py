@@ -23,6 +23,7 @@ from pipeline.call import BuildFailed
 from pipeline.engine import AtCapacity
 from pipeline.session import Session
 from pipeline.sessions import UnknownLesson
+from pipeline.transports.bucket import Bucket
 from pipeline.transports.pacing import SpeedMeter
 from pipeline.transports.websocket import CLOSE_TIMEOUT_S, WebSocketTransport
 from web.doors.realtime import checks as ck
@@ -32,7 +33,6 @@ from web.doors.realtime.abilities import abilities, rate_limits
 from web.doors.realtime.session import RealtimeSession
 from web.doors.socket import ABUSE, FAILED, TOO_BIG, Expelled, SocketWriter
 from web.problems import ProblemError
-from web.rate import Bucket
 from web.state import WebState, count_session, state_of
 
 router = APIRouter()

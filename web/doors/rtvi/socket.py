@@ -20,6 +20,7 @@ from starlette.websockets import WebSocketDisconnect
 from pipeline.engine import AtCapacity
 from pipeline.messages import INPUT_RATE_HZ, OUTPUT_RATE_HZ, Error, Interrupt, Ping, Playout, Pong, to_wire
 from pipeline.session import Session
+from pipeline.transports.bucket import Bucket
 from pipeline.transports.pacing import SpeedMeter
 from pipeline.transports.rtvi import RtviTransport
 from pipeline.transports.rtvi_wire import (
@@ -36,7 +37,6 @@ from pipeline.transports.rtvi_wire import (
 from web.doors.rtvi.requests import BadRequest, Requests
 from web.doors.socket import ABUSE, FAILED, TRY_LATER, Expelled, SocketWriter, accepted, check_size, serve_until_closed
 from web.doors.wanted import Wanted, attached
-from web.rate import Bucket
 from web.state import state_of
 
 router = APIRouter()

@@ -11,6 +11,7 @@ import pytest
 from pipeline.metrics import prometheus
 from tests.web.conftest import Running
 from tests.web.phone.sip.telephone import Telephone, phoning
+from tests.web.phone.told import refused, report_of
 
 PHONE = {"sip": {"port": 0}}
 
@@ -26,24 +27,9 @@ def session_of(server: Running) -> Any:
     return server.state.sessions.get(entries[-1].session_id) if entries else None
 
 
-def refused(why: str) -> float:
-    return prometheus.REGISTRY.get_sample_value("parley_phone_refused_total", {"carrier": "sip", "why": why}) or 0.0
-
-
 async def greeted(call: Telephone) -> None:
     assert await call.dial() == "200"
     await call.until(lambda: call.voiced_s > 0.1, "the greeting is heard")
-
-
-async def report_of(server: Running, session_id: str) -> dict[str, Any]:
-    async with server.http() as http:
-        for _ in range(500):
-            response = await http.get(f"/api/sessions/{session_id}/report")
-            if response.status_code == 200:
-                report: dict[str, Any] = response.json()
-                return report
-            await asyncio.sleep(0.02)
-    raise AssertionError(f"no report: {response.text}")
 
 
 async def test_it_does_not_listen_unless_a_port_is_set(serve):
@@ -124,12 +110,12 @@ async def test_the_numbers_of_caller_and_called_are_known(serve):
 
 async def test_a_full_server_is_busy(serve):
     server = await serve(phone=PHONE, limits={"max_calls": 1})
-    before = refused("capacity")
+    before = refused("sip", "capacity")
     async with phoning(telephone(server), telephone(server)) as (first, second):
         await greeted(first)
         assert await second.dial() == "486"
         assert int(second.messages[-1][1]["retry-after"]) > 0
-        assert refused("capacity") == before + 1
+        assert refused("sip", "capacity") == before + 1
         await first.hang_up()
         await server.until(lambda: not server.state.sip.calls, "the place is free")
         third = telephone(server)
@@ -152,7 +138,7 @@ async def test_no_port_for_sound_is_told_and_costs_no_place(serve):
     calls = [telephone(server) for _ in range(3)]
     async with phoning(*calls):
         assert [await call.dial() for call in calls] == ["200", "200", "503"]
-        assert refused("no port") > 0
+        assert refused("sip", "no port") > 0
         assert len(server.state.sip.calls) == 2
 
 
@@ -275,7 +261,7 @@ async def test_rubbish_disturbs_no_call(serve):
     async with phoning(telephone(server)) as call:
         await greeted(call)
         assert call.remote is not None
-        before = refused("bad messages")
+        before = refused("sip", "bad messages")
         for size in (0, 1, 4, 11, 12, 13, 40, 172, 1_400):
             for first in (b"", b"\x80", b"\x80\xc8", b"\x90\x00", b"\xa0\x00", b"\x80\x65"):
                 call.rtp.sendto(first + rng.bytes(size), call.remote)
@@ -283,20 +269,20 @@ async def test_rubbish_disturbs_no_call(serve):
         call.sip.sendto(b"INVITE sip:a@b SIP/2.0\r\nVia: x\r\n\r\n", call.server)
         frames = call.frames
         await call.until(lambda: call.frames > frames + 25, "the call goes on")
-        assert refused("bad messages") > before
+        assert refused("sip", "bad messages") > before
         await call.hang_up()
 
 
 async def test_strangers_are_turned_away_cheaply_and_counted(serve):
     server = await serve(phone={"sip": {"port": 0, "peers": ["192.0.2.0/24"]}})
-    before = refused("peer")
+    before = refused("sip", "peer")
     async with phoning(telephone(server)) as call:
         assert await call.dial() == "403"
         for number in range(2_000):
             call.send("INVITE", body=call.description(), extra=f"X-Number: {number}\r\n")
             if number % 50 == 0:
                 await asyncio.sleep(0.005)
-        await server.until(lambda: refused("peer") > before + 1_000, "they are counted")
+        await server.until(lambda: refused("sip", "peer") > before + 1_000, "they are counted")
         agent = server.state.sip.agent
         assert (agent.dialogs, agent.transactions, len(server.state.sip.calls)) == (0, 0, 0)
         # The first few get an answer, the others silence; the ACKs to the answers are strangers, too.
@@ -307,7 +293,7 @@ async def test_strangers_are_turned_away_cheaply_and_counted(serve):
 
 async def test_a_peer_that_rings_like_mad_is_held_off(serve):
     server = await serve(phone=PHONE, limits={"max_calls": 2})
-    before = refused("too fast")
+    before = refused("sip", "too fast")
     async with phoning(telephone(server), telephone(server)) as (mad, sane):
         await greeted(sane)
         await mad.ready()
@@ -322,7 +308,7 @@ async def test_a_peer_that_rings_like_mad_is_held_off(serve):
                 ).encode(),
                 mad.server,
             )
-        await server.until(lambda: refused("too fast") > before + 50, "it is held off")
+        await server.until(lambda: refused("sip", "too fast") > before + 50, "it is held off")
         frames = sane.frames
         await sane.until(lambda: sane.frames > frames + 25, "the other call goes on")
         assert not sane.ended.is_set()

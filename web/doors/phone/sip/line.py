@@ -14,6 +14,7 @@ from typing import Any
 
 from loguru import logger
 
+from pipeline.transports.bucket import Bucket
 from pipeline.transports.codecs import Codec
 from pipeline.transports.pacing import SpeedMeter
 from web.doors.phone.sip import rtp
@@ -21,7 +22,6 @@ from web.doors.phone.sip.answering import Address
 from web.doors.phone.sip.rtp import RATE_HZ, BadPacket
 from web.doors.phone.sip.sdp import Media
 from web.doors.phone.sip.sound import Receiver, Sender, Way
-from web.rate import Bucket
 
 PIECE_S = 0.02
 MOST_BEHIND_S = 0.2

@@ -20,6 +20,7 @@ from loguru import logger
 
 from pipeline.metrics import prometheus
 from pipeline.settings.exchange import SipSettings
+from pipeline.transports.bucket import Bucket
 from web.doors.phone.audiosocket import is_among
 from web.doors.phone.desk import Desk
 from web.doors.phone.sip.agent import UserAgent
@@ -29,7 +30,6 @@ from web.doors.phone.sip.dialog import Changed, Ended, Established, Offered, Out
 from web.doors.phone.sip.line import Ports, bound
 from web.doors.phone.sip.message import Request, Response, encode, host_and_port, parse
 from web.doors.phone.sip.registration import Account, Registration
-from web.rate import Bucket
 
 TICK_S = 0.1
 CLOSE_WITHIN_S = 2.0
